@@ -1,0 +1,218 @@
+"""Commands: Live's verbs, by AbletonOSC's names (`song.start_playing`, `clip.fire`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightfast.sdk import Argument, Call, Command, Value
+from lightfast_bridges.ableton.asking import Asker
+
+_TRACK = Argument("track", "int", True, "Index of the track, from 0.")
+_SCENE = Argument("scene", "int", True, "Index of the scene, from 0.")
+_DEVICE = Argument("device", "int", True, "Index of the device, from 0.")
+_AT = Argument("index", "int", True, "Index of the new one; -1 puts it at the end.")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One command: its address and arguments. *structural*: tracks, scenes, clips or devices come or go."""
+
+    name: str
+    description: str
+    arguments: tuple[Argument, ...] = ()
+    effect: str = "reversible"
+    structural: bool = False
+    answer: Callable[[tuple[Any, ...]], Value] | None = None
+    """Turns what Live answers (all arguments) into the result; None where it answers nothing."""
+    pack: Callable[[Mapping[str, Value]], list[Any]] | None = None
+    """Turns the arguments into OSC ones, where they do not go one by one."""
+    address: str = ""
+
+    @property
+    def to(self) -> str:
+        """The OSC address."""
+        return self.address or "/live/" + self.name.replace(".", "/")
+
+    @property
+    def command(self) -> Command:
+        """The command as clients see it."""
+        return Command(self.name, self.description, self.arguments, self.effect)
+
+
+def _number(value: Value, where: str) -> float:
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    raise ValueError(f"{where} is {value!r:.40}: a note has pitch, start, duration, velocity (and mute)")
+
+
+def _notes(arguments: Mapping[str, Value]) -> list[Any]:
+    """Return track, scene and five OSC arguments per note: pitch, start, duration, velocity, mute."""
+    out: list[Any] = [int(arguments["track"]), int(arguments["scene"])]  # type: ignore[arg-type]
+    notes = arguments["notes"]
+    if not isinstance(notes, list) or not notes:
+        raise ValueError("notes must be a list with at least one note")
+    for index, note in enumerate(notes):
+        where = f"notes[{index}]"
+        if isinstance(note, dict):
+            note = [note.get(name) for name in ("pitch", "start", "duration")] + [  # noqa: PLW2901
+                note.get("velocity", 100.0), note.get("mute", False)]  # fmt: skip
+        if not isinstance(note, (list, tuple)) or len(note) not in (4, 5):
+            raise ValueError(f"{where}: a note has pitch, start, duration, velocity (and mute)")
+        pitch, start, duration, velocity = (_number(item, where) for item in note[:4])
+        if not 0 <= pitch <= 127 or not 0 < velocity <= 127 or duration <= 0:
+            raise ValueError(f"{where}: pitch is 0 to 127, velocity above 0 to 127, duration above 0")
+        mute = int(bool(note[4])) if len(note) == 5 else 0
+        out += [int(pitch), float(start), float(duration), float(velocity), mute]
+    return out
+
+
+def _told_notes(args: tuple[Any, ...]) -> Value:
+    """Return the notes of an answer as maps."""
+    notes = [args[at : at + 5] for at in range(2, len(args) - 4, 5)]
+    return [
+        {
+            "pitch": int(pitch),
+            "start": float(start),
+            "duration": float(duration),
+            "velocity": float(velocity),
+            "mute": bool(mute),
+        }
+        for pitch, start, duration, velocity, mute in notes
+    ]
+
+
+def _told_cues(args: tuple[Any, ...]) -> Value:
+    return [{"name": str(name), "time": float(time)} for name, time in zip(args[::2], args[1::2], strict=False)]
+
+
+def _song(name: str, description: str, *arguments: Argument, effect: str = "reversible") -> Verb:
+    structural = name.startswith(("create_", "delete_", "duplicate_", "undo", "redo", "capture_"))
+    return Verb(f"song.{name}", description, arguments, effect, structural)
+
+
+_ROWS = (
+    _song("start_playing", "Start the transport at the start marker."),
+    _song("continue_playing", "Start the transport where it stopped."),
+    _song("stop_playing", "Stop the transport."),
+    _song("stop_all_clips", "Stop all clips."),
+    _song("jump_by", "Move the song position.", Argument("beats", "double", True, "How far, in beats.")),
+    _song("jump_to_next_cue", "Go to the next cue point."),
+    _song("jump_to_prev_cue", "Go to the cue point before."),
+    _song("set_or_delete_cue", "Set a cue point here, or delete the one that is here."),
+    _song("tap_tempo", "Tap the tempo."),
+    _song("force_link_beat_time", "Make the Link session follow this song's beat time."),
+    _song("re_enable_automation", "Give overridden parameters back to their automation."),
+    _song("trigger_session_record", "Start or stop session recording."),
+    _song("capture_midi", "Make a clip of what was just played."),
+    _song("capture_and_insert_scene", "Make a scene of what plays."),
+    _song("create_audio_track", "Create an audio track.", _AT),
+    _song("create_midi_track", "Create a MIDI track.", _AT),
+    _song("create_return_track", "Create a return track."),
+    _song("create_scene", "Create a scene.", _AT),
+    _song("duplicate_track", "Duplicate a track.", _TRACK),
+    _song("duplicate_scene", "Duplicate a scene.", _SCENE),
+    _song("delete_track", "Delete a track.", _TRACK, effect="destructive"),
+    _song("delete_return_track", "Delete a return track.", _TRACK, effect="destructive"),
+    _song("delete_scene", "Delete a scene.", _SCENE, effect="destructive"),
+    _song("undo", "Undo the last step in Live, whoever made it."),
+    _song("redo", "Redo what was undone in Live."),
+    Verb("song.get_cue_points", "Return the cue points.", effect="read", answer=_told_cues,
+         address="/live/song/get/cue_points"),
+    Verb("song.jump_to_cue", "Go to a cue point.", (Argument("cue", "", True, "Its number or name."),),
+         address="/live/song/cue_point/jump"),
+    Verb("track.stop_all_clips", "Stop the clips of a track.", (_TRACK,)),
+    Verb("track.delete_device", "Delete a device.", (_TRACK, _DEVICE), "destructive", structural=True),
+    Verb("track.delete_clip", "Delete a clip.", (_TRACK, _SCENE), "destructive", structural=True),
+    Verb("clip_slot.fire", "Fire a slot: play its clip, record, or stop.", (_TRACK, _SCENE)),
+    Verb("clip_slot.stop", "Stop a slot.", (_TRACK, _SCENE)),
+    Verb("clip_slot.create_clip", "Create an empty MIDI clip.",
+         (_TRACK, _SCENE, Argument("length", "double", True, "In beats.")), structural=True),
+    Verb("clip_slot.delete_clip", "Delete the clip of a slot.", (_TRACK, _SCENE), "destructive", structural=True),
+    Verb("clip_slot.duplicate_clip_to", "Copy a clip to another slot.",
+         (_TRACK, _SCENE, Argument("to_track", "int", True, "Track of the copy."),
+          Argument("to_scene", "int", True, "Scene of the copy.")), structural=True),
+    Verb("clip.fire", "Play a clip.", (_TRACK, _SCENE)),
+    Verb("clip.stop", "Stop a clip.", (_TRACK, _SCENE)),
+    Verb("clip.duplicate_loop", "Double the loop of a clip with its notes.", (_TRACK, _SCENE)),
+    Verb("clip.get_notes", "Return the notes of a MIDI clip.", (_TRACK, _SCENE), "read",
+         answer=_told_notes, address="/live/clip/get/notes"),
+    Verb("clip.add_notes", "Add notes to a MIDI clip.",
+         (_TRACK, _SCENE, Argument("notes", "list", True, "Maps or lists: pitch, start and duration in beats, "
+                                   "velocity, mute.")), pack=_notes, address="/live/clip/add/notes"),
+    Verb("clip.remove_notes", "Remove notes from a MIDI clip: all, or those in a range.",
+         (_TRACK, _SCENE, Argument("pitch", "int", False, "Lowest pitch."),
+          Argument("pitch_span", "int", False, "How many pitches."),
+          Argument("time", "double", False, "From here, in beats."),
+          Argument("time_span", "double", False, "So many beats.")), "destructive",
+         address="/live/clip/remove/notes"),
+    Verb("scene.fire", "Play a scene.", (_SCENE,)),
+    Verb("scene.fire_as_selected", "Play a scene and select the next one.", (_SCENE,)),
+    Verb("scene.fire_selected", "Play the selected scene and select the next one."),
+    Verb("api.show_message", "Show a message in Live's status bar.",
+         (Argument("message", "string", True, "The message."),)),
+)  # fmt: skip
+VERBS = {verb.name: verb for verb in _ROWS}
+_PATH = Argument("path", "string", True, "Under the mount, for example tracks/0/output_meter_level.")
+LISTEN = (
+    Command("start_listen", "Follow a property that is not followed by itself (meters, positions).", (_PATH,), "read"),
+    Command("stop_listen", "Give one start_listen up; the last one stops it.", (_PATH,), "read"),
+)
+
+
+def commands() -> list[Command]:
+    """Return all commands."""
+    return [*(verb.command for verb in VERBS.values()), *LISTEN]
+
+
+def _as_osc(argument: Argument, value: Value) -> Any:
+    """Return one argument as OSC wants it, or raise `ValueError`."""
+    if argument.kind == "int" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if float(value).is_integer():
+            return int(value)
+    elif argument.kind == "double" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif (argument.kind == "string" and isinstance(value, str)) or (
+        not argument.kind and isinstance(value, (int, str)) and not isinstance(value, bool)
+    ):
+        return value
+    raise ValueError(f"{argument.name} wants a {argument.kind or 'number or name'}, not {value!r:.60}")
+
+
+def pack(verb: Verb, arguments: Mapping[str, Value]) -> list[Any]:
+    """Return the OSC arguments of a call, or raise `ValueError` that says which argument is wrong."""
+    known = [argument.name for argument in verb.arguments]
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        raise ValueError(f"{verb.name} takes no {unknown[0]}: it takes {', '.join(known) or 'no arguments'}")
+    out: list[Any] = []
+    skipped = ""
+    for argument in verb.arguments:
+        if argument.name not in arguments:
+            if argument.required:
+                raise ValueError(f"{verb.name} needs {argument.name}: {argument.description}")
+            skipped = skipped or argument.name
+        elif skipped:
+            raise ValueError(f"{argument.name} needs {skipped}, too: give all of them or none")
+        elif argument.kind != "list":
+            out.append(_as_osc(argument, arguments[argument.name]))
+    if skipped and len(out) > sum(argument.required for argument in verb.arguments):
+        raise ValueError(f"{skipped} is missing: give all of them or none")
+    return verb.pack(arguments) if verb.pack else out
+
+
+async def run(asker: Asker, verb: Verb, call: Call) -> Value | None:
+    """Run one command and return its result.
+
+    Raises `ValueError` for wrong arguments and for what Live refused, `NoAnswerError` for silence.
+    """
+    packed = pack(verb, call.arguments)
+    span = await asker.between(verb.to, *packed, timeout=min(call.timeout, 10.0))
+    if span.errors:
+        raise ValueError(f"Live refused {verb.name}: {span.errors[0]}")
+    if verb.answer is None:
+        return None
+    if span.answer is None:
+        raise ValueError(f"Live did not answer {verb.name}")
+    return verb.answer(span.answer)

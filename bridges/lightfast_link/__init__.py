@@ -1,0 +1,1 @@
+"""Paths, values, frames and the link protocol: standard library only, Python 3.10 syntax."""

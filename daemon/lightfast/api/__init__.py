@@ -1,0 +1,1 @@
+"""The wire contract in Python: `v1` is generated from protos/, `values` translates values."""

@@ -1,0 +1,1 @@
+"""Generated from protos/lightfast/api/v1: do not edit."""

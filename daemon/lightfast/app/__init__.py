@@ -1,0 +1,1 @@
+"""The composition of the daemon, and its command line."""

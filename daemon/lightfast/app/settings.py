@@ -1,0 +1,272 @@
+"""Every setting of the daemon. The help texts here are the documentation."""
+
+# ruff: noqa: RUF009  # section and tables are dataclasses.field
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightfast.core.config import (
+    Problem,
+    is_loopback,
+    parse_address,
+    parse_size,
+    section,
+    setting,
+    split_address,
+    tables,
+    texts,
+)
+from lightfast.core.log import LEVELS
+from lightfast_link.path import compile_pattern
+
+
+def loopback(value: Any) -> str:
+    """Check an address that may only be this machine's own."""
+    address = parse_address(value)
+    if address and not is_loopback(split_address(address)[0]):
+        raise ValueError(
+            'a loopback address such as "127.0.0.1:0": this door is not encrypted, so it opens to this '
+            "machine only; to reach it from another one, forward the port through SSH"
+        )
+    return address
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """Check a list of patterns of paths."""
+    for one in texts(value):
+        try:
+            compile_pattern(one)
+        except ValueError as error:
+            raise ValueError(f"patterns of paths: {one!r}: {error}") from None
+    return tuple(value)
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Check a list of addresses and networks."""
+    import ipaddress
+
+    for one in texts(value):
+        try:
+            ipaddress.ip_network(one, strict=False)
+        except ValueError:
+            raise ValueError(f'addresses or networks such as "192.168.1.20" or "192.168.1.0/24", not {one!r}') from None
+    return tuple(value)
+
+
+def zmq_address(value: Any) -> str:
+    """Check where a ZMQ socket goes: `auto`, or an address."""
+    return value if value == "auto" else loopback(value)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """The process."""
+
+    lag_limit_s: float = setting(
+        5.0, "The watchdog is not fed after the event loop was blocked for longer, in seconds.", minimum=0.1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logging."""
+
+    level: str = setting("info", "What is worth a line.", choices=LEVELS, restart=False)
+    style: str = setting(
+        "auto",
+        "How lines look; auto takes the journal under systemd, the console on a terminal, else JSON.",
+        choices=("auto", "console", "json", "journal"),
+        restart=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """The gRPC door."""
+
+    listen: str = setting(
+        "127.0.0.1:50151",
+        "Where gRPC listens besides its Unix socket; empty: only there. Other machines need TLS.",
+        check=parse_address,
+    )
+    tls_cert: str = setting("", "The file with the certificate chain, in PEM.")
+    tls_key: str = setting("", "The file with its private key, in PEM.")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """The doors for applications."""
+
+    tcp: str = setting("127.0.0.1:50156", "Where applications without ZMQ connect; empty: nowhere.", check=loopback)
+    router: str = setting(
+        "auto",
+        "Where applications connect by ZMQ: auto is a socket in the runtime folder, or 127.0.0.1:50152 with "
+        "CURVE where the system has no such sockets; empty: nowhere, and then nothing is published either.",
+        check=zmq_address,
+    )
+    pub: str = setting(
+        "auto",
+        "Where ZMQ publishes every change: auto is a socket in the runtime folder, or 127.0.0.1:50153 with CURVE.",
+        check=zmq_address,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP door."""
+
+    listen: str = setting("127.0.0.1:50154", "Where HTTP (health, metrics) listens; empty: nowhere.", check=loopback)
+
+
+@dataclass(frozen=True, slots=True)
+class OscSettings:
+    """OSC from outside."""
+
+    listen: str = setting(
+        "127.0.0.1:50155",
+        "Where OSC comes in; empty: nowhere. OSC has no authentication: off loopback it needs `allow`.",
+        check=parse_address,
+    )
+    decoder: str = setting("lightfast", "Which decoder reads it.", choices=("lightfast", "python-osc"))
+    allow: tuple[str, ...] = setting(
+        (), "The addresses and networks besides this machine that OSC is taken from.", check=networks, restart=False
+    )
+    rate: int = setting(
+        200_000, "The most messages a second from one source; what is more is dropped and counted.", minimum=1
+    )
+    grants: tuple[str, ...] = setting(
+        (),
+        "The patterns OSC may write; none: everything that comes in is counted and dropped.",
+        check=patterns,
+        restart=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """One mount."""
+
+    resync_policy: str = setting(
+        "auto",
+        "Who wins when the application returns; auto: the daemon for the same document, the application "
+        "for another one.",
+        choices=("auto", "app", "daemon", "newest"),
+    )
+    allow_code: bool = setting(False, "Whether commands that run code inside the application are let through.")
+    wish_timeout_s: float = setting(5.0, "How long the application has to answer a wish, in seconds.", minimum=0.05)
+    resync_timeout_s: float = setting(30.0, "How long it may be silent during a full report, in seconds.", minimum=0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """One plugin; further keys are its own."""
+
+    options: Mapping[str, Any]
+    enabled: bool = setting(True, "Whether the plugin is loaded.", restart=False)
+    isolated: bool = setting(False, "Whether its providers run in a process of their own.", restart=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSettings:
+    """Assets."""
+
+    quota: int = setting("20 GiB", "The most that all assets together may take.", check=parse_size)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Bounds."""
+
+    unary_calls: int = setting(2000, "How many short gRPC calls may be under way.", minimum=1)
+    streams: int = setting(4000, "How many gRPC streams may be open.", minimum=1)
+    unary_deadline_s: float = setting(
+        60.0, "How long a short call that brings no deadline of its own may take, in seconds.", minimum=0.1
+    )
+    generations: int = setting(64, "How many generations may run at once.", minimum=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All sections."""
+
+    daemon: DaemonSettings = section(DaemonSettings, "The process.")
+    log: LogSettings = section(LogSettings, "What is written down while it runs.")
+    grpc: GrpcSettings = section(GrpcSettings, "The door for clients: the CLI, SDKs, dashboards.")
+    link: LinkSettings = section(LinkSettings, "The doors for applications that speak the link protocol.")
+    http: HttpSettings = section(HttpSettings, "The door for browsers and scrapers.")
+    osc: OscSettings = section(OscSettings, "The door for OSC from anywhere: controllers, sensors, scripts.")
+    assets: AssetSettings = section(AssetSettings, "Images, sounds and other files.")
+    limits: LimitSettings = section(LimitSettings, "What is refused rather than queued.")
+    apps: Mapping[str, AppSettings] = tables(AppSettings, "One table per mount, named like it.", example="blender")
+    plugins: Mapping[str, PluginSettings] = tables(
+        PluginSettings, "One table per plugin; further keys are the plugin's own.", example="studio"
+    )
+
+
+def mistakes(settings: Settings) -> list[Problem]:
+    """Return what is wrong with settings that are right one by one."""
+    found: list[Problem] = []
+    grpc = settings.grpc
+    for key, path in (("grpc.tls_cert", grpc.tls_cert), ("grpc.tls_key", grpc.tls_key)):
+        if path and not Path(path).expanduser().is_file():
+            found.append(Problem(key, f"there is no file {path}"))
+    if bool(grpc.tls_cert) != bool(grpc.tls_key):
+        found.append(Problem("grpc.tls_cert", "TLS needs both, grpc.tls_cert and grpc.tls_key"))
+    if grpc.listen and not grpc.tls_cert and not is_loopback(split_address(grpc.listen)[0]):
+        found.append(
+            Problem(
+                "grpc.listen",
+                f"{grpc.listen} can be reached from other machines, and there is no TLS: set grpc.tls_cert and "
+                "grpc.tls_key, or listen on 127.0.0.1 and forward the port through SSH",
+            )
+        )
+    osc = settings.osc
+    if osc.listen and not osc.allow and not is_loopback(split_address(osc.listen)[0]):
+        found.append(
+            Problem(
+                "osc.listen",
+                f"{osc.listen} can be reached from other machines, and OSC asks for no password: list who may send "
+                'in osc.allow, for example ["192.168.1.0/24"], or listen on 127.0.0.1',
+            )
+        )
+    return found + _shared_addresses(settings)
+
+
+def _shared_addresses(settings: Settings) -> list[Problem]:
+    """Return the doors that were given an address which another one has."""
+    link = settings.link
+    doors = {
+        "grpc.listen": settings.grpc.listen,
+        "http.listen": settings.http.listen,
+        "link.tcp": link.tcp,
+        "link.router": link.router.removeprefix("auto"),
+        "link.pub": link.pub.removeprefix("auto"),
+    }
+    first: dict[tuple[str, int], str] = {}
+    found: list[Problem] = []
+    for key, address in doors.items():
+        if address and split_address(address)[1]:
+            other = first.setdefault(split_address(address), key)
+            if other != key:
+                found.append(Problem(key, f"{address} is also {other}: give each door a port of its own"))
+    return found
+
+
+def app_tables(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the tables `[apps.NAME]` as the registry takes them."""
+    tables = {name: asdict(table) for name, table in settings.apps.items()}
+    for table in tables.values():
+        table["resync_policy"] = table["resync_policy"].removeprefix("auto")
+    return tables
+
+
+def plugin_tables(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the tables `[plugins.NAME]` as the plugin host takes them."""
+    return {
+        name: {**table.options, "enabled": table.enabled, "isolated": table.isolated}
+        for name, table in settings.plugins.items()
+    }

@@ -1,0 +1,247 @@
+"""The blocking client: the asynchronous one, driven from a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError as FutureCancelledError
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from lightfast.api.v1 import (
+    admin_pb2,
+    apps_pb2,
+    assets_pb2,
+    context_pb2,
+    generation_pb2,
+    links_pb2,
+    types_pb2,
+)
+from lightfast.client import generic, records
+from lightfast.client.aio import AsyncClient
+from lightfast.core.errors import Cancelled
+from lightfast_link.value import Value
+
+T = TypeVar("T")
+
+
+def _closed() -> Cancelled:
+    return Cancelled("the client is closed: open a new one", reason="CLIENT_CLOSED")
+
+
+class Client:
+    """Talks to one daemon from ordinary code: `with Client() as client: client.get("/a")`.
+
+    The arguments and the methods are those of `AsyncClient`; iterators block until the next item.
+    It may be used from several threads.
+    """
+
+    def __init__(self, address: str | None = None, **options: Any) -> None:
+        self._is_closed = False
+        self._closing = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lightfast-client", daemon=True)
+        self._thread.start()
+
+        async def build() -> AsyncClient:
+            return AsyncClient(address, **options)
+
+        try:
+            self.aio = self._run(build())
+        except BaseException:
+            self._stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel and end the thread; watches in other threads end, their calls raise `Cancelled`."""
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result()
+        self._stop()
+
+    async def _wind_up(self) -> None:
+        await self.aio.close()
+        current = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not current]
+        if left:
+            await asyncio.wait(left, timeout=1)  # most end by the closing of the channel
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with self._closing:
+            if self._is_closed:
+                coroutine.close()
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except FutureCancelledError:
+            raise _closed() from None
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        async def step() -> list[T]:
+            async for item in source:
+                return [item]
+            return []
+
+        async def end() -> None:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
+
+        try:
+            while found := self._run(step()):
+                yield found[0]
+        except Cancelled:
+            if not self._is_closed:
+                raise
+        finally:
+            if not self._is_closed:
+                self._run(end())
+
+    def call(self, method: Any, request: Any, timeout: float | None = None) -> Any:
+        """Make one unary call of a stub's method: `client.call(client.aio.admin.GetInfo, …)`."""
+        return self._run(self.aio.call(method, request, timeout))
+
+    def call_json(self, name: str, fields: Mapping[str, Any], timeout: float | None = None) -> generic.Json:
+        """Make one unary call by name (`ContextService.Get`), with proto JSON in and out."""
+        return self._run(self.aio.call_json(name, fields, timeout))
+
+    def stream_json(self, name: str, fields: Mapping[str, Any], timeout: float | None = None) -> Iterator[generic.Json]:
+        """Make one server-streaming call by name, with proto JSON in and out."""
+        return self._iterate(self.aio.stream_json(name, fields, timeout))
+
+    def get(self, path: str, *, at_revision: int | None = None) -> records.Entry:
+        """Return the entry at *path*; `NotFound` where there is none."""
+        return self._run(self.aio.get(path, at_revision=at_revision))
+
+    def select(
+        self,
+        pattern: str,
+        *,
+        at_revision: int | None = None,
+        at_time_ns: int | None = None,
+        event_time: bool = False,
+    ) -> list[records.Entry]:
+        """Return all entries a pattern matches, at one revision."""
+        return self._run(
+            self.aio.select(pattern, at_revision=at_revision, at_time_ns=at_time_ns, event_time=event_time)
+        )
+
+    def children(self, path: str = "/") -> list[context_pb2.Child]:
+        """Return the children of *path*."""
+        return self._run(self.aio.children(path))
+
+    def apply(self, changes: Sequence[types_pb2.Mutation], **options: Any) -> records.Applied:
+        """Commit one transaction; returns when it is durable."""
+        return self._run(self.aio.apply(changes, **options))
+
+    def set(self, path: str, value: Value, *, label: str = "", group: str = "") -> records.Applied:
+        """Set one value."""
+        return self._run(self.aio.set(path, value, label=label, group=group))
+
+    def set_many(self, items: Mapping[str, Value], *, label: str = "", group: str = "") -> records.Applied:
+        """Set values in one transaction."""
+        return self._run(self.aio.set_many(items, label=label, group=group))
+
+    def delete(self, path: str, *, recursive: bool = False) -> records.Applied:
+        """Delete an entry, and with *recursive* all below it."""
+        return self._run(self.aio.delete(path, recursive=recursive))
+
+    def move(self, source: str, target: str) -> records.Applied:
+        """Move a subtree."""
+        return self._run(self.aio.move(source, target))
+
+    def publish(self, batches: Iterable[Mapping[str, Value]]) -> context_pb2.PublishResponse:
+        """Publish batches of signal values until the iterator ends; it is asked for one batch at a time."""
+        source = iter(batches)
+
+        async def feed() -> AsyncIterator[Mapping[str, Value]]:
+            # In a thread: the caller's iterator may wait, and a watch of this client must go on.
+            while (batch := await asyncio.to_thread(next, source, None)) is not None:
+                yield batch
+
+        return self._run(self.aio.publish(feed()))
+
+    @contextmanager
+    def lease(self, ttl: float = 10.0) -> Iterator[str]:
+        """Hold a lease while the block runs; yields its identity for `apply(lease_id=…)`."""
+        source = self.aio.lease(ttl)
+        lease_id = self._run(source.__aenter__())
+        try:
+            yield lease_id
+        finally:
+            self._run(source.__aexit__(None, None, None))
+
+    def watch(self, *patterns: str, **options: Any) -> Iterator[records.Batch]:
+        """Yield batches of events for ever; a broken connection is resumed without loss or doubles."""
+        return self._iterate(self.aio.watch(*patterns, **options))
+
+    def watch_json(self, fields: Mapping[str, Any], *, give_up_after: float = 60.0) -> Iterator[generic.Json]:
+        """Watch as `watch` does, with proto JSON in and out."""
+        return self._iterate(self.aio.watch_json(fields, give_up_after=give_up_after))
+
+    def history(
+        self, pattern: str = "//", *, after: int = 0, until: int = 0, limit: int = 100
+    ) -> list[context_pb2.Transaction]:
+        """Return at most *limit* past transactions, newest first."""
+        return self._run(self.aio.history(pattern, after=after, until=until, limit=limit))
+
+    def undo(self, *, group: str = "", run: str = "", revision: int = 0) -> records.Undone:
+        """Take back a group, a run or a revision; `Conflict` where others built on it."""
+        return self._run(self.aio.undo(group=group, run=run, revision=revision))
+
+    def redo(self, *, group: str = "", run: str = "", revision: int = 0) -> records.Undone:
+        """Take an undo back."""
+        return self._run(self.aio.redo(group=group, run=run, revision=revision))
+
+    def declare(self, *declarations: context_pb2.Declaration, remove: Sequence[str] = ()) -> None:
+        """Declare paths."""
+        self._run(self.aio.declare(*declarations, remove=remove))
+
+    def write_asset(self, content: bytes, media_type: str, name: str = "") -> assets_pb2.Asset:
+        """Store *content*; the same content twice is one asset."""
+        return self._run(self.aio.write_asset(content, media_type, name))
+
+    def read_asset(self, sha256: str) -> bytes:
+        """Return the bytes of an asset."""
+        return self._run(self.aio.read_asset(sha256))
+
+    def list_apps(self) -> list[apps_pb2.App]:
+        """Return the applications, the ones that are away included."""
+        return self._run(self.aio.list_apps())
+
+    def invoke(self, mount: str, command: str, timeout: float = 60.0, **arguments: Value) -> Value | None:
+        """Run a command of an application and return its result."""
+        return self._run(self.aio.invoke(mount, command, timeout, **arguments))
+
+    def link(self, source: str, target: str, **options: Any) -> links_pb2.Link:
+        """Create a link."""
+        return self._run(self.aio.link(source, target, **options))
+
+    def generate(self, output: str, prompt: str, **options: Any) -> Iterator[generation_pb2.GenerateResponse]:
+        """Generate, and yield every step as it comes."""
+        return self._iterate(self.aio.generate(output, prompt, **options))
+
+    def info(self) -> admin_pb2.GetInfoResponse:
+        """Return versions, addresses and numbers of the daemon."""
+        return self._run(self.aio.info())

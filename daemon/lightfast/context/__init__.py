@@ -1,0 +1,1 @@
+"""The shared tree: entries, the store, the feed of changes, leases, undo."""

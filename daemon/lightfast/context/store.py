@@ -1,0 +1,398 @@
+"""The store: the shared tree, with one total order of revisions.
+
+The loop owns the live tree. `apply` checks a transaction against the head, which is the tree under the
+transactions that wait for the disk, gives it the next revision and hands its rows to the writer. When they are
+durable, the changes move into the tree, the transaction is published, and the caller hears of it: nobody ever
+sees what could still be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from lightfast.context import declarations as declared
+from lightfast.context.codec import decode_answer, encode_answer
+from lightfast.context.compaction import compact
+from lightfast.context.declarations import Declarations
+from lightfast.context.entry import Declaration, Entry, Event, Mutation, Precondition, Transaction
+from lightfast.context.head import Changes, Head
+from lightfast.context.leased import Leased
+from lightfast.context.ledger import Ledger
+from lightfast.context.load import load
+from lightfast.context.preconditions import check_preconditions
+from lightfast.context.reader import Bounds, Reader, compiled
+from lightfast.context.records import (
+    Applied,
+    Child,
+    Compacted,
+    Feed,
+    HistoryPage,
+    Page,
+    Published,
+    RequestKey,
+    Undone,
+    check_texts,
+)
+from lightfast.context.settle import IDLE, Settler
+from lightfast.context.signals import Signals
+from lightfast.context.undoer import Target, Undoer
+from lightfast.core.clock import SYSTEM, Clock
+from lightfast.core.errors import InvalidArgument, LightfastError, NotFound
+from lightfast.core.tasks import TaskGroup
+from lightfast.storage.database import Database, Unit
+from lightfast.storage.requests import Requests
+
+if TYPE_CHECKING:
+    from lightfast.context.watch import Bus
+
+__all__ = ["Applied", "Feed", "RequestKey", "Store"]
+
+log = structlog.get_logger("lightfast.context")
+
+
+class Store:
+    """Open one with `await Store.open(db)`. *bus* takes the news, *leases* are the ones that live."""
+
+    def __init__(self, db: Database, clock: Clock, bus: Feed | Bus, loaded: Any, settle_after: float) -> None:
+        """Use `open`."""
+        self.store_id = db.store_id
+        self.bus = bus
+        self.leases: set[str] = set()
+        self._db = db
+        self._declarations = Declarations()
+        self._declarations.change(loaded.declarations, ())
+        self._bounds = Bounds(db.store_id, loaded.revision, loaded.oldest)
+        self._head = Head(loaded.tree)
+        self._tasks = TaskGroup("store")
+        self._requests = Requests(db, clock)
+        self._ledger = Ledger(
+            db,
+            clock,
+            self._head,
+            self._declarations,
+            self._bounds,
+            loaded.next_row,
+            loaded.record_time,
+            self._committed,
+        )
+        self._settler = Settler(self._settle, self._tasks, idle=settle_after)
+        self._signals = Signals(self._head, self._declarations, self._settler, clock)
+        self._reader = Reader(db, self._head.tree, self._bounds, self._settler.moving)
+        self._leased = Leased(loaded.tree.entries.values())
+        self._undoer = Undoer(db, self._head, self._bounds, self._ledger, self._requests, self.leases)
+
+    @classmethod
+    async def open(
+        cls, db: Database, *, clock: Clock = SYSTEM, bus: Feed | Bus | None = None, settle_after: float = IDLE
+    ) -> Store:
+        """Read the live tree and go on where the last store ended; *settle_after* is in seconds."""
+        from lightfast.context.watch import Bus as WatchBus  # it needs the records of this floor first
+
+        loaded = await db.read(load)
+        if bus is None:
+            bus = WatchBus(db.store_id)
+        if isinstance(bus, WatchBus):
+            bus.revision = max(bus.revision, loaded.revision)
+        store = cls(db, clock, bus, loaded, settle_after)
+        await store._requests.start()
+        return store
+
+    async def close(self) -> None:
+        """Settle what moves and wait for what is being written; the database stays open."""
+        await self._settler.close()
+        await self._ledger.drain()
+        await self._requests.close()
+        await self._tasks.close()
+
+    @property
+    def revision(self) -> int:
+        """Return the last committed revision; the bus was handed everything up to it."""
+        return self._bounds.revision
+
+    @property
+    def oldest_revision(self) -> int:
+        """Return the oldest revision that can be read; everything after it can be replayed."""
+        return self._bounds.oldest
+
+    @property
+    def entry_count(self) -> int:
+        """Return the number of entries."""
+        return len(self._head.tree)
+
+    @property
+    def requests(self) -> Requests:
+        """Return the answers of the last 24 hours, for other methods to use."""
+        return self._requests
+
+    async def apply(
+        self,
+        mutations: Sequence[Mutation],
+        *,
+        origin: str,
+        preconditions: Sequence[Precondition] = (),
+        label: str = "",
+        group: str = "",
+        cause: int = 0,
+        validate_only: bool = False,
+        lease: str = "",
+        request: RequestKey | None = None,
+        unit: Unit | None = None,
+        trusted: bool = False,
+    ) -> Applied:
+        """Commit *mutations* as one transaction; when this returns, it survives a power cut.
+
+        Signals alone are not committed: they are live at once, with revision 0. *unit* has rows of
+        another floor to write in the same unit of work. *trusted* is for the engine: reports are
+        allowed, access and range are not enforced.
+
+        Raises `InvalidArgument`, `OutOfBounds`, `Denied` (READ_ONLY), `NotFound` (PATH_UNDECLARED,
+        LEASE_GONE), `AlreadyExists` (TARGET_TAKEN, REQUEST_ID_REUSED), `Conflict`
+        (PRECONDITION_FAILED), `Exhausted` (DISK_FULL, STORE_BUSY) and `Unavailable`. Then nothing of
+        it was written.
+        """
+        what = (mutations, preconditions, origin, label, group, cause, lease, unit, trusted)
+        if request is None or validate_only:
+            return await self._apply(*what, None, validate_only)
+        key = (request.client, request.method, request.request_id)
+        return await self._requests.run(
+            key,
+            request.payload_hash,
+            lambda: self._apply(*what, request, validate_only),
+            lambda text: Applied(*decode_answer(text)),
+        )
+
+    async def _apply(
+        self,
+        mutations: Sequence[Mutation],
+        preconditions: Sequence[Precondition],
+        origin: str,
+        label: str,
+        group: str,
+        cause: int,
+        lease: str,
+        unit: Unit | None,
+        trusted: bool,
+        request: RequestKey | None,
+        validate_only: bool,
+    ) -> Applied:
+        """Do what `apply` says; the answer to *request* is written in the same unit of work."""
+        if lease and lease not in self.leases:
+            raise NotFound(
+                f"there is no lease {lease}: it has expired or was closed; open a new one", reason="LEASE_GONE"
+            )
+        if unit is None and self._signals.only(mutations):
+            applied = self._apply_signals(mutations, origin, preconditions, lease, validate_only, trusted)
+            if request is not None:
+                await self._ledger.remember(self._answer(request, applied))
+            return applied
+        check_texts(origin, label, group)
+        if cause and not trusted and not 0 < cause <= self.revision:
+            raise InvalidArgument(
+                f"the cause {cause} is no revision: the last one is {self.revision}; leave it out where there is none",
+                field="cause_revision",
+            )
+        while True:
+            draft = self._ledger.draft(origin, cause, group, label, lease, trusted)
+            if preconditions:
+                check_preconditions(self._head, preconditions)
+            draft.add(mutations)
+            entries = draft.entries()
+            if validate_only:
+                return Applied(0, entries)
+            if not draft.events and unit is None and request is None:
+                return Applied(self.revision, ())
+            applied = Applied(draft.revision if draft.events else self.revision, entries)
+            answer = None if request is None else self._answer(request, applied)
+            if (written := await self._ledger.written(self._ledger.put(draft, unit, answer))) is not None:
+                return applied if draft.events else Applied(written, entries)
+
+    def _answer(self, request: RequestKey, applied: Applied) -> tuple[Any, ...]:
+        """Return the row that keeps *applied* for who asks again."""
+        text = encode_answer(applied.revision, applied.entries)
+        return self._requests.row(request.client, request.method, request.request_id, request.payload_hash, text)
+
+    def _apply_signals(
+        self,
+        mutations: Sequence[Mutation],
+        origin: str,
+        preconditions: Sequence[Precondition],
+        lease: str,
+        validate_only: bool,
+        trusted: bool,
+    ) -> Applied:
+        if preconditions:
+            check_preconditions(self._head, preconditions)
+        prepare = self._signals.prepare
+        try:
+            events = [prepare(mutation, origin, trusted=trusted, lease=lease) for mutation in mutations]
+        except ValueError as error:
+            raise InvalidArgument(str(error), field="mutations") from None
+        if not validate_only:
+            self._signals.put(events)
+            self._leased.follow(events)
+            self.bus.signals(events)
+        return Applied(0, tuple([event.entry for event in events]))
+
+    def publish(self, mutations: Sequence[Mutation], *, origin: str) -> Published:
+        """Take signals, each for itself; what is refused is counted and the first reason given. Never waits."""
+        events: list[Event] = []
+        dropped = 0
+        reason = ""
+        for mutation in mutations:
+            try:
+                event = self._signals.prepare(mutation, origin, trusted=False)
+                self._signals.put((event,))
+                events.append(event)
+            except (LightfastError, ValueError) as error:
+                dropped += 1
+                reason = reason or str(error)
+        if events:
+            self.bus.signals(events)
+        return Published(len(events), dropped, reason)
+
+    def get(self, path: str) -> Entry | None:
+        """Return the live entry at *path*."""
+        return self._head.tree.entries.get(path)
+
+    def select(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
+        """Return the live entries that match, ordered by path; at most *limit* of those after the path *after*."""
+        return self._head.tree.select(compiled(pattern), limit, after)
+
+    def children(self, path: str) -> list[Child]:
+        """Return the children of *path*, ordered by path."""
+        return self._head.tree.children(path)
+
+    async def read(
+        self,
+        paths: Sequence[str] = (),
+        pattern: str = "",
+        at_revision: int | None = None,
+        at_time: int | None = None,
+        event_axis: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Page:
+        """Return one page of entries; all pages of one reading show one revision.
+
+        *at_time* is in nanoseconds since 1970, of recording or, with *event_axis*, of happening.
+        Raises `NotFound` (a path that does not exist, unless a pattern is given), `InvalidArgument`,
+        `OutOfRange` (REVISION_COMPACTED, REVISION_FUTURE).
+        """
+        return await self._reader.read(paths, pattern, at_revision, at_time, event_axis, page_size, page_token)
+
+    async def history(
+        self, pattern: str, after: int = 0, until: int = 0, page_size: int = 0, page_token: str = ""
+    ) -> HistoryPage:
+        """Return one page of past transactions, newest first, with the events that match.
+
+        An entry's history goes on along its moves.
+        """
+        return await self._reader.history(pattern, after, until, page_size, page_token)
+
+    async def replay(self, after_revision: int, until_revision: int, limit: int) -> list[Transaction]:
+        """Return whole transactions after *after_revision*, oldest first: at most *limit*, about 2 MiB, at least one.
+
+        Raises `OutOfRange` where they are no longer kept.
+        """
+        return await self._reader.replay(after_revision, until_revision, limit)
+
+    async def undo(
+        self,
+        *,
+        group: str = "",
+        run: str = "",
+        revision: int = 0,
+        origin: str,
+        validate_only: bool = False,
+        request: RequestKey | None = None,
+    ) -> Undone:
+        """Take back a group, a run or a revision, with all that it caused.
+
+        Where others have written the same paths since, nothing is done and their entries are returned.
+        Under a mount it is an ordinary wish. Raises `NotFound` (UNDO_TARGET_UNKNOWN), `OutOfRange` for
+        what was compacted, and `FailedPrecondition` (ALREADY_UNDONE, or NOT_UNDONE for a redo).
+        """
+        return await self._undoer.run(Target(group, run, revision), origin, validate_only, request)
+
+    async def redo(
+        self,
+        *,
+        group: str = "",
+        run: str = "",
+        revision: int = 0,
+        origin: str,
+        validate_only: bool = False,
+        request: RequestKey | None = None,
+    ) -> Undone:
+        """Take an undo back; *revision* is the undone one, or that of the undo."""
+        return await self._undoer.run(Target(group, run, revision, redo=True), origin, validate_only, request)
+
+    async def declare(self, declarations: Sequence[Declaration], remove: Sequence[str] = (), *, owner: str) -> None:
+        """Add declarations, over those of the same pattern, and take away those of *remove*; then they are durable."""
+        if len(declarations) + len(self._declarations) > declared.MAX_DECLARATIONS:
+            raise InvalidArgument(
+                f"there would be more than {declared.MAX_DECLARATIONS} declarations: use patterns",
+                field="declarations",
+            )
+        unit = self._db.unit()
+        owned = declared.write(unit, declarations, remove, owner)
+        await self._db.commit(unit)
+        self._declarations.change(owned, remove)
+
+    def describe(self, pattern: str = "") -> list[Declaration]:
+        """Return declarations ordered by pattern: all, those that *pattern* matches, or those that cover a path."""
+        if pattern:
+            compiled(pattern)
+        return self._declarations.describe(pattern)
+
+    def declaration(self, path: str) -> Declaration | None:
+        """Return the declaration that holds for *path*: an exact one, else the pattern with the longest prefix."""
+        return self._declarations.rule(path).declaration
+
+    def add_mount(self, mount: str) -> None:
+        """Make *mount* (`/blender`) an application's: values there become wishes, unknown paths are refused."""
+        self._declarations.add_mount(mount)
+
+    def remove_mount(self, mount: str) -> None:
+        """Make *mount* an ordinary part of the tree again."""
+        self._declarations.remove_mount(mount)
+
+    def mount_of(self, path: str) -> str:
+        """Return the mount that *path* lies under, or the empty text."""
+        return self._declarations.mount_of(path)
+
+    async def compact(self, revision: int) -> Compacted:
+        """Drop what only revisions before *revision* need, and return the oldest one left and the rows dropped."""
+        return await compact(self._db, self._bounds, revision)
+
+    async def drain(self) -> None:
+        """Wait until everything that was applied so far is durable, or has failed."""
+        await self._ledger.drain()
+
+    def leased(self, lease: str) -> list[str]:
+        """Return the paths of the entries that go with *lease*, ordered."""
+        return self._leased.paths(lease)
+
+    def _committed(self, transaction: Transaction, changes: Changes) -> None:
+        """Note what a commit means for signals and leases, and publish it."""
+        if self._settler:
+            for path in changes:
+                live = self._head.tree.entries.get(path)
+                if live is None or live.revision:
+                    self._settler.forget(path)
+        self._leased.follow(transaction.events)
+        self.bus.publish(transaction)
+
+    async def _settle(self, paths: Sequence[str]) -> None:
+        """Commit the values of signals as they are, one transaction for each origin."""
+        futures = []
+        for origin, entries in self._settler.unsettled(paths, self.get).items():
+            draft = self._ledger.draft(origin)
+            for entry in entries:
+                draft.settle(entry)
+            futures.append(self._ledger.put(draft))
+        for future in futures:
+            await self._ledger.written(future)

@@ -1,0 +1,227 @@
+"""Undo: what a group, a run or a revision did, and how to take it back.
+
+A transaction goes with those it caused, however far. It can be taken back unless someone else has
+written the same paths since; an application that only carried a value out is no one else. What was
+undone already, and the undo of it, cancel each other out and are looked through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any, NamedTuple
+
+import msgspec
+
+from lightfast.context.codec import decode
+from lightfast.context.draft import GONE, Draft, Kind
+from lightfast.context.entry import Entry
+from lightfast.context.preconditions import same
+from lightfast.core.errors import InvalidArgument
+
+MAX_ROWS = 100_000
+MAX_SIZE = 64 << 20
+"""Bounds of what one undo looks at: changes, and characters of their entries."""
+
+_parse = msgspec.json.Decoder().decode
+
+
+class Row(NamedTuple):
+    """One row of the history; *entry* is what it left at the path, gone or not."""
+
+    row: int
+    revision: int
+    kind: int
+    source: str
+    entry: Entry
+
+    @property
+    def gone(self) -> bool:
+        """Say whether there is no entry after it."""
+        return self.kind in GONE
+
+
+class Plan(NamedTuple):
+    """How to take *revisions* back: the *rows* they wrote, oldest first, and by path what was there *before*.
+
+    *latest* has the last row of each path there is to touch; *conflicts* what others left there.
+    *known* says that the target exists at all; *too_old* that its past is gone; *undone_by* is the undo
+    that has taken it back already.
+    """
+
+    known: bool
+    revisions: tuple[int, ...] = ()
+    rows: tuple[Row, ...] = ()
+    before: dict[int, Entry | None] = {}  # noqa: RUF012  (never changed)
+    latest: dict[str, Row] = {}  # noqa: RUF012
+    conflicts: tuple[Entry, ...] = ()
+    too_old: int = 0
+    undone_by: int = 0
+
+
+def plan(connection: Any, *, group: str, run: str, revision: int, redo: bool, oldest: int) -> Plan:
+    """Return the plan for the given target; for `Database.read`."""
+    targets = _targets(connection, group, run, revision)
+    undone, active = _undos(connection)
+    if redo:
+        wanted = set(targets)
+        chosen = [by for by, took in active.items() if by in wanted or wanted & set(took)]
+    else:
+        chosen = [target for target in targets if target not in undone]
+    if not chosen:
+        by = max((by for by, took in active.items() if not redo and not set(took).isdisjoint(targets)), default=0)
+        return Plan(bool(targets), undone_by=by)
+    taken = [each for each in _with_effects(connection, chosen) if each not in undone]
+    if min(taken) <= oldest:
+        return Plan(True, too_old=min(taken))
+    return _plan(connection, taken, undone, active)
+
+
+def _targets(connection: Any, group: str, run: str, revision: int) -> list[int]:
+    if revision:
+        query, params = "SELECT revision FROM transactions WHERE revision = ?", (revision,)
+        return [found for (found,) in connection.execute(query, params)]
+    query = "SELECT json_group_array(revision) FROM transactions WHERE grp = ?"
+    if run:
+        query = (
+            "SELECT json_group_array(revision) FROM transactions WHERE (grp = ?1 AND grp <> '')"
+            " OR origin = 'operation:' || ?1"
+        )
+    for (text,) in connection.execute(query, (run or group,)):
+        return list(_parse(text))
+    return []
+
+
+def _undos(connection: Any) -> tuple[set[int], dict[int, tuple[int, ...]]]:
+    """Return the revisions that are undone now, and the undos in force with what each took back."""
+    undone: set[int] = set()
+    active: dict[int, tuple[int, ...]] = {}
+    query = (
+        "SELECT json_group_array(json_array(revision, json(undone))) FROM"
+        " (SELECT revision, undone FROM transactions WHERE undone IS NOT NULL ORDER BY revision DESC)"
+    )
+    for (text,) in connection.execute(query):
+        for by, took in _parse(text):
+            if by not in undone:  # else a later undo has taken this one back
+                active[by] = tuple(took)
+                undone.update(took)
+    return undone, active
+
+
+def _with_effects(connection: Any, revisions: list[int]) -> list[int]:
+    """Return *revisions* and all that they caused, newest first."""
+    query = (
+        "WITH RECURSIVE taken(revision) AS (SELECT value FROM json_each(?) UNION"
+        " SELECT t.revision FROM taken JOIN transactions t ON t.cause = taken.revision AND t.cause <> 0)"
+        " SELECT json_group_array(revision) FROM (SELECT revision FROM taken ORDER BY revision DESC)"
+    )
+    for (text,) in connection.execute(query, (_listed(revisions),)):
+        return list(_parse(text))
+    return []
+
+
+def _plan(connection: Any, taken: list[int], undone: set[int], active: dict[int, tuple[int, ...]]) -> Plan:
+    mine = set(taken)
+    rows: list[Row] = []
+    before: dict[int, Entry | None] = {}
+    latest: dict[str, Row] = {}
+    conflicts: dict[str, Entry] = {}
+    since: dict[str, int] = {}
+    for row, previous in _rows(connection, taken):
+        path = row.entry.path
+        if row.revision in mine:
+            rows.append(row)
+            before[row.row] = previous.entry if previous is not None and not previous.gone else None
+            since.setdefault(path, row.revision)
+        elif (
+            path in since and not _looked_through(row.revision, since[path], undone, active) and _changed(row, previous)
+        ):
+            conflicts[path] = row.entry
+        latest[path] = row
+    return Plan(True, tuple(taken), tuple(rows), before, latest, tuple(conflicts.values()))
+
+
+def _looked_through(revision: int, since: int, undone: set[int], active: dict[int, tuple[int, ...]]) -> bool:
+    """Say whether *revision* was undone, or is itself an undo of something after *since*: together they are nothing."""
+    return revision in undone or min(active.get(revision, (0,))) > since
+
+
+def _changed(row: Row, previous: Row | None) -> bool:
+    """Say whether someone else's *row* is a change of its own: a report that only confirms is none."""
+    if row.kind != Kind.REPORT or previous is None or previous.gone:
+        return True
+    return not same(row.entry.value, previous.entry.value)
+
+
+def _rows(connection: Any, taken: list[int]) -> list[tuple[Row, Row | None]]:
+    """Return every row since the first of *taken* at the paths they touched, each with the one before it."""
+    touched = (
+        "WITH touched AS (SELECT path, min(row) AS since FROM history WHERE row IN ("
+        " SELECT h.row FROM transactions t JOIN history h ON h.row >= t.first AND h.row < t.first + t.rows"
+        " WHERE t.revision IN (SELECT value FROM json_each(?))) GROUP BY path)"
+    )
+    since = (
+        " FROM (SELECT h.* FROM touched JOIN history h ON h.path = touched.path AND h.row >= coalesce("
+        "(SELECT max(row) FROM history b WHERE b.path = touched.path AND b.row < touched.since), 0)"
+        " ORDER BY h.row LIMIT ?)"
+    )
+    bounds = (_listed(taken), MAX_ROWS)
+    for count, size in connection.execute(touched + " SELECT count(*), sum(octet_length(entry))" + since, bounds):
+        if count == MAX_ROWS or (size or 0) > MAX_SIZE:
+            raise InvalidArgument(
+                f"taking this back looks at more than {MAX_ROWS} changes, or {MAX_SIZE} bytes of them: undo less at "
+                "once, or set the values you want as the history shows them",
+                reason="UNDO_TOO_LARGE",
+            )
+    query = (
+        " SELECT '[' || group_concat('[' || row || ',' || revision || ',' || kind || ',' || json_quote(source) ||"
+        " ',' || json_quote(path) || ',' || entry || ']') || ']'"
+    )
+    previous: dict[str, Row] = {}
+    found: list[tuple[Row, Row | None]] = []
+    for (text,) in connection.execute(touched + query + since, bounds):
+        for row, revision, kind, source, path, fields in _parse(text) if text else ():
+            this = Row(row, revision, kind, source or "", decode(path, revision, fields))
+            found.append((this, previous.get(path)))
+            previous[path] = this
+    return found
+
+
+def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> None:
+    """Add to *draft* what takes the plan's rows back: moves first, then the values there were before.
+
+    What went with a lease goes with it again only if that is one of *leases*, the living ones.
+    """
+    wanted: dict[str, Entry | None] = {}
+    for row in reversed(plan.rows):
+        path = row.entry.path
+        if row.kind == Kind.LEFT:
+            continue
+        if row.kind != Kind.MOVE:
+            wanted[path] = plan.before[row.row]
+            continue
+        source = row.source
+        if source in wanted and wanted[source] is None:  # what was made at the old path afterwards gives way
+            _erase(draft, source)
+            del wanted[source]
+        if draft.get(path) is not None:
+            draft.relocate(path, source)
+        if path in wanted:
+            wanted[source] = wanted.pop(path)
+    for path, entry in sorted(wanted.items()):
+        if draft.declarations.rule(path).readonly:
+            continue  # what only the application can change is not ours to take back
+        old = draft.get(path)
+        if entry is None:
+            _erase(draft, path)
+        elif old is None or not same(old.value, entry.value):
+            draft.restore(path, entry if entry.lease in leases else msgspec.structs.replace(entry, lease=""))
+
+
+def _erase(draft: Draft, path: str) -> None:
+    old = draft.get(path)
+    if old is not None:
+        draft.erase(old)
+
+
+def _listed(revisions: list[int]) -> str:
+    return msgspec.json.encode(revisions).decode()

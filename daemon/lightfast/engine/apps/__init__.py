@@ -1,0 +1,1 @@
+"""The applications that are joined: identity, wishes, reports, resync."""

@@ -1,0 +1,273 @@
+"""What an application reports, judged against what was sent to it, and turned into writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from lightfast.context.entry import Delete, Entry, Move, Mutation, Report, Status
+from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.recorder import Recorder
+from lightfast.engine.apps.volatile import Volatile
+from lightfast.engine.apps.wishes import Flight, Verdict, Wishes, same
+from lightfast.sdk import Change
+from lightfast_link.path import check_path, is_under
+from lightfast_link.value import Value, check_value
+
+
+@dataclass(slots=True)
+class _Deferred:
+    """A report that looks like a late echo; it counts unless the value sent last is reported, too."""
+
+    change: Change
+    until: float
+
+
+class Incoming:
+    """Takes the reports of one application that is in step."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        mount: str,
+        origin: str,
+        wishes: Wishes,
+        recorder: Recorder,
+        volatile: Volatile,
+        *,
+        echoed: Callable[[Flight, Value | None], None],
+        renamed: Callable[[Flight], None],
+        unsent: Callable[[Entry], bool],
+        group: Callable[[], str],
+    ) -> None:
+        """*echoed* is told of a wish that is answered by a report, *renamed* of a rename that is.
+
+        *unsent* says whether an entry is a wish about to be sent, *group* what changes belong to now.
+        """
+        self._desk = desk
+        self._mount = mount
+        self._origin = origin
+        self._wishes = wishes
+        self._recorder = recorder
+        self._volatile = volatile
+        self._echoed = echoed
+        self._renamed = renamed
+        self._unsent = unsent
+        self._group = group
+        self._deferred: dict[str, _Deferred] = {}
+        self._queued: dict[str, Value | None] = {}
+        self.taken = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Say whether a report waits to be judged."""
+        return bool(self._deferred)
+
+    def take(self, changes: Sequence[tuple[str, Change]]) -> None:
+        """Take the changes of one wake, each with its absolute path."""
+        if not self._recorder.backlog:
+            self._queued.clear()
+        now = self._desk.clock.monotonic()
+        for path, change in changes:
+            if change.moved_from:
+                self._moved(absolute(self._mount, change.moved_from), path)
+            elif change.value is None:
+                self._gone(path, now)
+            else:
+                self._value(self._lies_at(path, change), change, change.value, now)
+
+    def sweep(self, now: float) -> None:
+        """Accept what was held back as a late echo and turned out to be the last word."""
+        due = [(path, held.change) for path, held in self._deferred.items() if held.until <= now]
+        for path, change in due:
+            del self._deferred[path]
+            value = change.value
+            if value is None or self._wishes.in_flight(path) is not None:
+                continue
+            if self._is_signal(path):
+                self._own_signal(path, change, value)
+            else:
+                self._own(path, change, value)
+
+    def forget(self, path: str) -> None:
+        """Drop what is held back for *path*: a new wish is on its way there."""
+        self._deferred.pop(path, None)
+
+    def recording(self, report: Report) -> None:
+        """Note that *report* is queued: until it is committed, the tree does not show it."""
+        if report.reported is not UNSET:
+            self._queued[report.path] = report.reported
+        elif report.path not in self._queued:
+            entry = self._desk.store.get(report.path)
+            self._queued[report.path] = entry.reported if entry is not None else None
+
+    def holds(self, path: str, value: Value) -> bool:
+        """Say whether *value* is what the application is known to hold, the queued news included."""
+        if path in self._queued:
+            return same(self._queued[path], value, self.tolerance(path))
+        entry = self._desk.store.get(path)
+        return entry is not None and same(entry.reported, value, self.tolerance(path))
+
+    def tolerance(self, path: str) -> float:
+        """Return the declared tolerance of *path*; 0 means 1e-6 relative."""
+        declared = self._desk.store.declaration(path)
+        return declared.tolerance if declared is not None else 0.0
+
+    def _is_signal(self, path: str) -> bool:
+        declared = self._desk.store.declaration(path)
+        return declared is not None and declared.signal
+
+    def _lies_at(self, path: str, change: Change) -> str:
+        """Return where a value belongs that is reported by a name from before a rename."""
+        now_at, waiting = self._wishes.called_now(path)
+        if now_at == path or self._desk.store.get(path) is not None:
+            return path
+        there = self._desk.store.get(now_at)
+        if change.object_id:
+            mine = there is None or there.object_id in {"", change.object_id}
+            return now_at if mine else path  # else another object has taken the name
+        return now_at if waiting else path
+
+    def _value(self, path: str, change: Change, value: Value, now: float) -> None:
+        if self._is_signal(path):
+            self._signal(path, change, value, now)
+        else:
+            self._state(path, change, value, now)
+
+    def _state(self, path: str, change: Change, value: Value, now: float) -> None:
+        self._deferred.pop(path, None)
+        if self._wishes.deleting(path) is not None:
+            return  # it is about to go; should the application refuse, it is read back
+        verdict = self._wishes.judge(path, value, now, tolerance=self.tolerance(path))
+        flight = self._wishes.in_flight(path)
+        if verdict is Verdict.ECHO and flight is not None:
+            self._echoed(flight, value)
+        elif verdict is Verdict.DIFFERS and flight is not None:
+            flight.reported = value
+            self._write(Report(path, Status.PENDING, reported=value, event_time=change.event_time))
+        elif verdict is Verdict.LATE:
+            if flight is None:
+                self._deferred[path] = _Deferred(change, now + self._wishes.window)
+        else:
+            self._own(path, change, value)
+
+    def _own(self, path: str, change: Change, value: Value) -> None:
+        """Record a change of the application's own; one that changes nothing is dropped."""
+        entry = self._desk.store.get(path)
+        if path in self._queued:
+            if self.holds(path, value):
+                return
+        elif entry is not None:
+            if self._unsent(entry):
+                # The wish is committed and about to be sent: it is newer than this report.
+                self._write(Report(path, Status.PENDING, reported=value, event_time=change.event_time))
+                return
+            tolerance = self.tolerance(path)
+            if same(entry.value, value, tolerance):
+                if entry.status is not Status.SETTLED:
+                    self._write(Report(path, Status.SETTLED, reported=value))
+                return
+            if entry.status is Status.REJECTED and same(entry.reported, value, tolerance):
+                return
+        self._queued[path] = value
+        self.taken += 1
+        self._write(_own_report(path, change, value))
+
+    def _signal(self, path: str, change: Change, value: Value, now: float) -> None:
+        self._deferred.pop(path, None)
+        verdict = self._wishes.judge(path, value, now, tolerance=self.tolerance(path))
+        if verdict is Verdict.LATE:
+            self._deferred[path] = _Deferred(change, now + self._wishes.window)
+        else:
+            self._own_signal(path, change, value)
+
+    def _own_signal(self, path: str, change: Change, value: Value) -> None:
+        held = self._volatile.latest(path)
+        entry = self._desk.store.get(path)
+        if held is None and entry is not None:
+            held = entry.value
+        if held is not None and same(held, value, self.tolerance(path)):
+            return
+        self.taken += 1
+        self._volatile.put(_own_report(path, change, value))
+
+    def _gone(self, path: str, now: float) -> None:
+        flight = self._wishes.in_flight(path)
+        if flight is not None and self._wishes.judge(path, None, now) is Verdict.ECHO:
+            self._echoed(flight, None)
+        below = self._below(path)
+        self._overwritten(below, f"{path} was deleted in the application")
+        if below or self._queued:
+            self.taken += len(below)
+            self._write(Delete(path, recursive=True))
+
+    def _moved(self, source: str, target: str) -> None:
+        """Follow a rename; what lies at the target in the tree is gone in the application."""
+        wished = self._wishes.rename_of(source)
+        if wished is not None and wished.path == target:
+            self._renamed(wished)  # the answer to ours, in other words
+            return
+        called_now, _ = self._wishes.called_now(source)
+        if called_now == target:
+            return  # ours, which was answered already
+        if wished is not None:
+            wished.overtaken = True
+            source = called_now
+        replaced = self._below(target)
+        self._overwritten(replaced, f"{target} was replaced by {source} in the application")
+        if replaced:
+            self._write(Delete(target, recursive=True))
+        self._wishes.rename(source, target)
+        for path in [path for path in self._deferred if is_under(path, source)]:
+            self._deferred[target + path[len(source) :]] = self._deferred.pop(path)
+        if self._below(source) or self._queued:
+            self._write(Move(source, target))
+        self._queued[target] = None
+        self.taken += 1
+
+    def _below(self, path: str) -> list[Entry]:
+        return self._desk.store.select(path + "//")
+
+    def _overwritten(self, entries: list[Entry], reason: str) -> None:
+        for entry in entries:
+            if entry.status is Status.PENDING and entry.value is not None:
+                for mutation in self._desk.conflicts.record(
+                    entry.path,
+                    wished=entry.value,
+                    reported=None,
+                    origin=entry.origin,
+                    revision=entry.revision,
+                    reason=reason,
+                ):
+                    self._write(mutation)
+
+    def _write(self, mutation: Mutation) -> None:
+        self._recorder.add(mutation, origin=self._origin, group=self._group())
+
+
+def _own_report(path: str, change: Change, value: Value) -> Report:
+    return Report(
+        path,
+        Status.SETTLED,
+        reported=value,
+        value=value,
+        event_time=change.event_time,
+        object_id=change.object_id or None,
+    )
+
+
+def absolute(mount: str, path: str) -> str:
+    """Return the path below *mount* that the application calls *path*."""
+    return mount + path if path.startswith("/") else f"{mount}/{path}"
+
+
+def check_change(mount: str, change: Change) -> str:
+    """Return the absolute path of *change*; raise `ValueError` that says what is malformed in it."""
+    path = check_path(absolute(mount, change.path))
+    if change.moved_from:
+        check_path(absolute(mount, change.moved_from))
+    elif change.value is not None:
+        check_value(change.value, path)
+    return path

@@ -1,0 +1,233 @@
+"""An application's way from `hello` to being in step: its full report is compared with what the daemon had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from lightfast.context.entry import Delete, Entry, EventType, Move, Mutation
+from lightfast.core.errors import Exhausted
+from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.incoming import Incoming, absolute
+from lightfast.engine.apps.matching import Renamed, keeps_name, match
+from lightfast.engine.apps.mounts import claim_of
+from lightfast.engine.apps.outgoing import Outgoing
+from lightfast.engine.apps.presence import ORIGIN as DAEMON
+from lightfast.engine.apps.recorder import Recorder
+from lightfast.engine.apps.renames import Rename
+from lightfast.engine.apps.resync import Mode, Plan, mode_of, plan
+from lightfast.engine.apps.settings import AppSettings
+from lightfast.sdk import Change, Hello
+from lightfast_link.path import is_under
+
+MAX_COLLECTED = 1_000_000
+"""The most paths of one full report."""
+MAX_LOOKED_UP = 1000
+"""The most paths of a report that are looked up in the history; with more, it is another document in all but name."""
+MAX_HELD = 200_000
+"""The most reports held back while the comparison is committed."""
+
+
+class Join:
+    """Collects the full report, decides what holds, writes it, and waits until what was put back is answered."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        mount: str,
+        hello: Hello,
+        settings: AppSettings,
+        recorder: Recorder,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        progress: Callable[[str], None],
+    ) -> None:
+        """*progress* is told in words what is being waited for."""
+        self._desk = desk
+        self._mount = mount
+        self._origin = "app:" + mount[1:]
+        self._hello = hello
+        self._settings = settings
+        self._recorder = recorder
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._progress = progress
+        self._collected: dict[str, Change] = {}
+        self._held: list[tuple[str, Change]] = []
+        self._news = asyncio.Event()
+        self._report_ended = False
+        self._restoring: set[str] = set()
+        self._absent: set[str] = set()
+        self._restored = asyncio.Event()
+        self.listening = False
+        self.flowing = False
+        self.lost: list[str] = []
+
+    def report(self, changes: Sequence[tuple[str, Change]]) -> None:
+        """Take reports that come before the application is in step."""
+        self._news.set()
+        if self.listening:
+            self._held.extend(changes)
+        else:
+            for path, change in changes:
+                self._collect(path, change)
+        if len(self._collected) > MAX_COLLECTED or len(self._held) > MAX_HELD:
+            raise Exhausted(f"{self._mount} reports more than can be compared", reason="REPORT_TOO_LARGE")
+
+    def synced(self) -> None:
+        """Take the end of the full report."""
+        self._report_ended = True
+        self._news.set()
+
+    def answered(self, path: str, took: bool, reason: str) -> None:
+        """Take the end of a wish; one that was put back and is refused is lost."""
+        if path not in self._restoring:
+            return
+        self._restoring.discard(path)
+        if not took:
+            self.lost.append(path)
+            if path in self._absent:
+                self._recorder.add(Delete(path), origin=self._origin, label=f"lost: {reason}")
+        if not self._restoring:
+            self._restored.set()
+
+    async def run(self) -> None:
+        """Return when the application is in step."""
+        complete = await self._full_report()
+        mounts = self._desk.mounts
+        mode = mode_of(
+            mounts.get(self._mount),
+            self._hello,
+            self._settings.resync_policy,
+            witnessed=mounts.witnessed(self._mount),
+        )
+        back = await self._renamed(mode)
+        deleted = await self._deleted() if mode is Mode.DAEMON else []
+        entries = self._desk.store.select(self._mount + "//")
+        made = plan(
+            mode,
+            entries,
+            self._collected,
+            complete=complete,
+            tolerance=self._incoming.tolerance,
+            writable=self._writable,
+        )
+        self.listening = True  # from here on wishes go out at once: those before are in the plan
+        self._collected = {}
+        self.lost.extend(made.lost)
+        self._absent = made.absent
+        self._restoring = {report.path for report in made.restored} | {rename.target for rename in back}
+        await self._write(made, back)
+        self._desk.mounts.remember(claim_of(self._hello, self._mount))
+        if made.signals:
+            self._outgoing.signals(made.signals)
+        self._outgoing.delete(deleted)
+        self.flowing = True
+        held, self._held = self._held, []
+        self._incoming.take(held)
+        if self._restoring:
+            self._progress(f"putting back {len(self._restoring)} values")
+            await self._restored.wait()
+
+    def _collect(self, path: str, change: Change) -> None:
+        if change.moved_from:
+            source = absolute(self._mount, change.moved_from)
+            for old in [known for known in self._collected if is_under(known, source)]:
+                self._collected[path + old[len(source) :]] = self._collected.pop(old)
+        elif change.value is None:
+            for old in [known for known in self._collected if is_under(known, path)]:
+                del self._collected[old]
+        else:
+            self._collected[path] = change
+
+    async def _full_report(self) -> bool:
+        """Wait for the end of the full report; return false when the application fell silent before it."""
+        while not self._report_ended:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(self._settings.resync_timeout_s):
+                    await self._news.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    async def _deleted(self) -> list[Entry]:
+        """Take what was deleted from outside out of the report, and return it: it is to be deleted again."""
+        unknown = [path for path in self._collected if self._desk.store.get(path) is None]
+        if len(unknown) > MAX_LOOKED_UP:
+            return []
+        deleted: list[Entry] = []
+        for path in unknown:
+            page = await self._desk.store.history(path, page_size=1)
+            for event in page.transactions[0].events if page.transactions else ():
+                gone = event.type is EventType.DELETE and event.entry.path == path
+                if gone and event.entry.origin not in {self._origin, DAEMON}:
+                    change = self._collected.pop(path)
+                    deleted.append(msgspec.structs.replace(event.entry, value=change.value, reported=change.value))
+        return deleted
+
+    async def _renamed(self, mode: Mode) -> list[Rename]:
+        """Bring the names together of what was renamed meanwhile; return what the application is to rename."""
+        back: list[Rename] = []
+        moves: list[Mutation] = []
+        for renamed in match(self._desk.store.select(self._mount + "//"), self._collected):
+            if not keeps_name(renamed, mode) or not self._outgoing.can_rename:
+                moves += self._moved(renamed)
+            else:
+                back.append(Rename(renamed.there, renamed.here, renamed.revision, renamed.origin))
+        back.reverse()  # in the application each has to make room for the one that took its name
+        for rename in list(back):
+            if any(is_under(path, rename.target) for path in self._collected):
+                back.remove(rename)  # the name belongs to something else there
+            else:
+                self._collect(rename.target, Change("", None, moved_from=rename.source[len(self._mount) :]))
+        await self._commit(moves, self._origin, f"renamed in {self._mount} meanwhile")
+        return back
+
+    def _moved(self, renamed: Renamed) -> list[Mutation]:
+        """Return what lets the tree follow the application; a wished rename that this overrules goes on record."""
+        writes: list[Mutation] = []
+        if renamed.wished:
+            writes += self._desk.conflicts.record(
+                renamed.there,
+                wished=None,
+                reported=None,
+                origin=renamed.origin,
+                revision=renamed.revision,
+                reason=f"not renamed to {renamed.here}: the application returned with another name, which holds",
+            )
+        return [*writes, Move(renamed.here, renamed.there)]
+
+    async def _write(self, made: Plan, back: list[Rename]) -> None:
+        taken: list[Mutation] = [*made.taken]
+        taken += [Delete(path) for path in made.gone]
+        for old in made.overwritten:
+            taken += self._desk.conflicts.record(
+                old.entry.path,
+                wished=old.entry.value,
+                reported=old.reported,
+                origin=old.entry.origin,
+                revision=old.entry.revision,
+                reason="the application returned with another value, which holds",
+            )
+        await self._commit(taken, self._origin, f"{self._mount} reported everything")
+        self._outgoing.rename(back)  # before the values, which go by the new names
+        await self._commit(list(made.restored), DAEMON, f"put back into {self._mount}")
+
+    async def _commit(self, mutations: list[Mutation], origin: str, label: str) -> None:
+        if not mutations:
+            return
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def flushed(revision: int) -> None:
+            if not done.done():  # the application may have left meanwhile
+                done.set_result(revision)
+
+        self._recorder.add_together(mutations, origin=origin, label=label, flushed=flushed)
+        await done
+
+    def _writable(self, path: str) -> bool:
+        declared = self._desk.store.declaration(path)
+        return declared is None or declared.access != "r"

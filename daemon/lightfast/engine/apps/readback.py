@@ -1,0 +1,179 @@
+"""Reading back: what becomes of wishes that nobody answers, and a full comparison on demand.
+
+Many applications say nothing when nothing changed. So a wish without an answer is not a failure
+until the application was asked for everything it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lightfast.context.entry import Delete, Report, Status
+from lightfast.core.errors import DeadlineExceeded
+from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.incoming import Incoming, absolute
+from lightfast.engine.apps.outgoing import Outgoing, shown
+from lightfast.engine.apps.presence import ORIGIN as DAEMON
+from lightfast.engine.apps.recorder import Recorder
+from lightfast.engine.apps.wishes import Flight, Wishes
+from lightfast.sdk import AppChannel, Change
+from lightfast_link.path import is_under
+from lightfast_link.value import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a full comparison did."""
+
+    taken: int
+    restored: int
+    lost: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One full report that was asked for; *asking* wait for its comparison."""
+
+    taken_before: int
+    seen: dict[str, Value] = field(default_factory=dict)
+    asking: list[asyncio.Future[Compared]] = field(default_factory=list)
+
+
+class ReadBack:
+    """Watches the deadlines of one application's wishes."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        mount: str,
+        timeout: float,
+        channel: AppChannel,
+        wishes: Wishes,
+        recorder: Recorder,
+        incoming: Incoming,
+        outgoing: Outgoing,
+    ) -> None:
+        self._desk = desk
+        self._mount = mount
+        self._origin = "app:" + mount[1:]
+        self._timeout = timeout
+        self._channel = channel
+        self._wishes = wishes
+        self._recorder = recorder
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._reading: _Reading | None = None
+
+    def tick(self, now: float, *, busy: bool) -> bool:
+        """Look after wishes whose deadline is over; return false when the application does not answer at all.
+
+        A *busy* application runs a command: its wishes wait for their turn.
+        """
+        if busy:
+            self._wishes.postpone(now + self._timeout)
+            return True
+        due = self._wishes.due(now)
+        for flight in due:
+            if flight.read_back:
+                self._outgoing.refused(flight, f"no answer within {self._timeout:g} s, nor to being read back")
+        fresh = [flight for flight in due if not flight.read_back]
+        for flight in fresh:
+            flight.read_back = True
+            flight.deadline = now + self._timeout
+        if fresh:
+            self.begin()
+        return len(fresh) == len(due)
+
+    def see(self, changes: Sequence[tuple[str, Change]]) -> None:
+        """Note what is reported while everything is read back."""
+        if self._reading is None:
+            return
+        for path, change in changes:
+            if change.value is not None:
+                self._reading.seen[path] = change.value
+            elif not change.moved_from:
+                for gone in [known for known in self._reading.seen if is_under(known, path)]:
+                    del self._reading.seen[gone]
+            else:
+                source = absolute(self._mount, change.moved_from)
+                for old in [known for known in self._reading.seen if is_under(known, source)]:
+                    self._reading.seen[path + old[len(source) :]] = self._reading.seen.pop(old)
+
+    def synced(self) -> None:
+        """Take the end of the full report: every wish that was read back has its answer now."""
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        for flight in [flight for flight in self._wishes.all() if flight.read_back]:
+            held = reading.seen.get(flight.path)
+            if flight.moved_from:
+                self._renamed(flight, reading)
+                continue
+            if flight.value is None and not any(is_under(path, flight.path) for path in reading.seen):
+                self._wishes.expire(flight)
+                self._outgoing.settled(flight, None)
+                continue
+            where = "the application does not report it" if held is None else f"the application holds {shown(held)}"
+            where = "the application still has it" if flight.value is None else where
+            self._outgoing.refused(flight, f"no answer within {self._timeout:g} s; {where}", held)
+        if reading.asking:
+            compared = self._compare(reading)
+            for asking in reading.asking:
+                if not asking.done():
+                    asking.set_result(compared)
+
+    def _renamed(self, flight: Flight, reading: _Reading) -> None:
+        """Judge a rename by the names that the application reports."""
+        if any(is_under(path, flight.path) for path in reading.seen):
+            self._wishes.expire(flight)
+            self._outgoing.settled(flight, None)
+        else:
+            self._outgoing.refused(flight, f"no answer within {self._timeout:g} s; the application kept the name")
+
+    def give_up(self, error: BaseException) -> None:
+        """End what waits for a comparison: the application is gone."""
+        reading, self._reading = self._reading, None
+        for asking in reading.asking if reading is not None else ():
+            if not asking.done():
+                asking.set_exception(error)
+
+    async def compare(self, timeout: float) -> Compared:
+        """Ask for a full report, and bring the tree in step with it."""
+        asking: asyncio.Future[Compared] = asyncio.get_running_loop().create_future()
+        self.begin(asking)
+        try:
+            async with asyncio.timeout(timeout):
+                compared = await asking
+                await self._recorder.drained()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self._mount} did not report everything within {timeout:g} s; it may be busy: try again later",
+                metadata={"mount": self._mount},
+            ) from None
+        return compared
+
+    def begin(self, asking: asyncio.Future[Compared] | None = None) -> None:
+        """Ask for a full report, unless one is under way; *asking* gets its comparison."""
+        fresh = self._reading is None
+        if self._reading is None:
+            self._reading = _Reading(self._incoming.taken)
+        if asking is not None:
+            self._reading.asking.append(asking)
+        if fresh:
+            self._channel.resync()  # some channels report everything before this returns
+
+    def _compare(self, reading: _Reading) -> Compared:
+        lost: list[str] = []
+        restored = 0
+        for entry in self._desk.store.select(self._mount + "//"):
+            if self._wishes.in_flight(entry.path) is not None or self._wishes.renaming(entry.path):
+                continue
+            if entry.status is Status.PENDING:
+                restored += 1
+                self._recorder.add(Report(entry.path, Status.PENDING), origin=DAEMON, label="wished again")
+            elif entry.path not in reading.seen and not entry.signal and entry.status is not Status.REJECTED:
+                lost.append(entry.path)
+                self._recorder.add(Delete(entry.path), origin=self._origin, label="not in the application any more")
+        return Compared(self._incoming.taken - reading.taken_before, restored, tuple(lost))

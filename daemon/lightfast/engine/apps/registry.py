@@ -1,0 +1,289 @@
+"""The applications on the desk: who is joined, who is away, and how to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from lightfast.context.entry import Mutation, Report, Status
+from lightfast.context.store import Store
+from lightfast.context.watch import Bus
+from lightfast.core.clock import Clock
+from lightfast.core.errors import Denied, NotFound, Unavailable
+from lightfast.core.tasks import TaskGroup
+from lightfast.engine.apps.calls import check_arguments, check_timeout, find_command
+from lightfast.engine.apps.conflicts import ROOT as CONFLICTS
+from lightfast.engine.apps.conflicts import Conflicts
+from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.groups import Groups
+from lightfast.engine.apps.mounts import Claim, Mounts
+from lightfast.engine.apps.presence import ORIGIN as DAEMON
+from lightfast.engine.apps.presence import Presence
+from lightfast.engine.apps.recorder import MAX_TRANSACTION, Recorder
+from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport
+from lightfast.engine.apps.session import Session
+from lightfast.engine.apps.settings import AppsConfig
+from lightfast.sdk import AppChannel, Bridge, Command, Hello, Parameter
+from lightfast.storage.blobs import BlobStore
+from lightfast.storage.database import Database
+from lightfast_link.value import Value
+
+log = structlog.get_logger("lightfast.apps")
+
+RESYNC_TIMEOUT = 60.0
+"""Seconds a full comparison may take."""
+AWAY = "it has not come back since the daemon started"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a bridge knows of its kind."""
+
+    parameters: tuple[Parameter, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+
+class AppRegistry:
+    """Joins applications to the context; *config* holds the tables `[apps.NAME]`.
+
+    `start` comes before anything else. *blobs* is for the edges that carry assets.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        db: Database,
+        clock: Clock,
+        tasks: TaskGroup,
+        blobs: BlobStore | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        tick_s: float = 0.25,
+    ) -> None:
+        self.store = store
+        self.blobs = blobs
+        self.clock = clock
+        self.tasks = tasks
+        groups = Groups(store)
+        self._recorder = Recorder(store, groups, refused=_refused, trouble=_trouble)
+        self._desk = Desk(
+            store=store,
+            bus=_bus(store),
+            clock=clock,
+            tasks=tasks,
+            groups=groups,
+            conflicts=Conflicts(clock),
+            mounts=Mounts(db, clock),
+            presence=Presence(self._recorder),
+            config=AppsConfig(config),
+            tick_s=tick_s,
+        )
+        self._sessions: dict[str, Session] = {}
+        self._away: dict[str, AppRecord] = {}
+        self._kinds: dict[str, _Kind] = {}
+
+    async def start(self) -> None:
+        """Read the claims back; what was settled when the daemon ended is stale until its application returns."""
+        self.tasks.start(self._recorder.run(), "presence")
+        await self._desk.mounts.load()
+        self._desk.conflicts.load(self.store.select(CONFLICTS + "//"))
+        for claim in self._desk.mounts.all():
+            self.store.add_mount(claim.mount)
+            self._recorder_stale(claim.mount)
+            self._show_away(_away_record(claim, AppState.GONE, AWAY))
+        await self._recorder.drained()
+
+    async def close(self) -> None:
+        """Say goodbye to all applications, and wait until what they reported last is committed."""
+        for session in self._live():
+            session.end("the daemon is stopping")
+            session.channel.close("the daemon is stopping")
+        for session in tuple(self._sessions.values()):
+            await session.ended.wait()
+        await self._recorder.drained()
+
+    def add_kind(self, bridge: Bridge) -> None:
+        """Take over what *bridge* knows of its kind: parameters and commands of each instance that comes."""
+        self._kinds[bridge.kind] = _Kind(tuple(bridge.parameters()), tuple(bridge.commands()))
+
+    def remove_kind(self, kind: str) -> None:
+        """Forget a kind; instances that are joined stay."""
+        self._kinds.pop(kind, None)
+
+    def hello(self, hello: Hello, channel: AppChannel, *, transport: str = "") -> Session:
+        """Join an application and return its session, which begins at once.
+
+        The second session of one instance replaces the first. Raises `BridgeError` where the hello is malformed.
+        """
+        replaced = self._same_instance(hello)
+        live = {session.mount for session in self._live() if session is not replaced}
+        mount = self._desk.mounts.choose(hello, live)
+        if replaced is not None:
+            self._replace(replaced, channel)
+            if self._fits(replaced, hello):
+                mount = replaced.mount
+        known = self._kinds.get(hello.kind, _Kind())
+        self._away.pop(mount, None)
+        session = Session(
+            self._desk,
+            mount,
+            hello,
+            channel,
+            transport=transport or hello.transport,
+            parameters=tuple({p.pattern: p for p in (*known.parameters, *hello.parameters)}.values()),
+            commands=tuple({c.name: c for c in (*known.commands, *hello.commands)}.values()),
+            predecessor=self._sessions.get(mount),
+        )
+        self._sessions[mount] = session
+        return session
+
+    def absent(self, kind: str, reason: str) -> None:
+        """Show that a bridge looks for its application and does not find it."""
+        mount = "/" + kind
+        session = self._sessions.get(mount)
+        if session is not None:
+            return
+        claim = self._desk.mounts.get(mount)
+        record = AppRecord(mount, kind, AppState.ABSENT, reason)
+        self._show_away(_away_record(claim, AppState.ABSENT, reason) if claim is not None else record)
+
+    def list(self) -> list[AppRecord]:
+        """Return all applications, the ones that are away included, ordered by mount."""
+        records = dict(self._away)
+        for mount, session in self._sessions.items():
+            records[mount] = session.record()
+        return [self._counted(records[mount]) for mount in sorted(records)]
+
+    def get(self, mount: str) -> AppRecord:
+        """Return one application; raise `NotFound` that lists those there are."""
+        mount = _normal(mount)
+        session = self._sessions.get(mount)
+        if session is not None:
+            return self._counted(session.record())
+        if mount in self._away:
+            return self._counted(self._away[mount])
+        known = sorted({*self._sessions, *self._away})
+        there_are = f"there are {', '.join(known)}" if known else "none has joined yet"
+        raise NotFound(f"there is no application at {mount}: {there_are}", reason="APP_UNKNOWN", field="mount")
+
+    def session(self, mount: str) -> Session:
+        """Return the session of an application that is joined; raise `NotFound` or `Unavailable`."""
+        record = self.get(mount)
+        session = self._sessions.get(record.mount)
+        if session is None or session.closing:
+            raise Unavailable(
+                f"{record.mount} is {record.state}: {record.state_reason}; start it and try again",
+                reason="APP_GONE",
+                metadata={"mount": record.mount},
+            )
+        return session
+
+    def commands(self, mount: str) -> Sequence[Command]:
+        """Return the commands an application offers, ordered by name; of one not seen yet, those of its kind."""
+        record = self.get(mount)
+        session = self._sessions.get(record.mount)
+        known = session.commands.values() if session is not None else self._kinds.get(record.kind, _Kind()).commands
+        return sorted(known, key=lambda command: command.name)
+
+    async def invoke(
+        self,
+        mount: str,
+        command: str,
+        arguments: Mapping[str, Value] | None = None,
+        timeout: float | None = None,
+        origin: str = "",
+        group: str = "",
+    ) -> AsyncGenerator[Progress | Result, None]:
+        """Check a command and return what runs it: progress, then one result. Leaving it early cancels."""
+        session = self.session(mount)
+        found = find_command(session.mount, session.commands, command)
+        checked = check_arguments(found, arguments or {})
+        seconds = check_timeout(timeout)
+        if found.effect == "code" and not session.settings.allow_code:
+            key = f"apps.{session.mount[1:]}.allow_code"
+            raise Denied(
+                f"{session.mount} {command!r} runs code, which is switched off: set {key} = true to allow it",
+                reason="CODE_NOT_ALLOWED",
+                metadata={"config_key": key},
+            )
+        log.info("command", mount=session.mount, command=command, origin=origin, group=group)
+        return session.invoke(found, checked, seconds, group)
+
+    async def resync(self, mount: str, timeout: float = RESYNC_TIMEOUT) -> ResyncReport:
+        """Read everything back from an application and bring the tree in step with it."""
+        return await self.session(mount).resync(timeout)
+
+    def _live(self) -> Sequence[Session]:
+        return [session for session in self._sessions.values() if not session.closing]
+
+    def _same_instance(self, hello: Hello) -> Session | None:
+        for session in self._live():
+            if session.hello.kind == hello.kind and session.hello.instance_id == hello.instance_id:
+                return session
+        return None
+
+    def _replace(self, old: Session, channel: AppChannel) -> None:
+        reason = f"{old.hello.instance_id} said hello again"
+        old.end(reason)
+        if old.channel is not channel:
+            old.channel.close(reason)
+
+    def _fits(self, old: Session, hello: Hello) -> bool:
+        return old.hello.name == hello.name
+
+    def _recorder_stale(self, mount: str) -> None:
+        stale: Sequence[Mutation] = [
+            Report(entry.path, Status.STALE, reason=f"{mount}: {AWAY}")
+            for entry in self.store.select(mount + "//")
+            if entry.status is Status.SETTLED
+        ]
+        for start in range(0, len(stale), MAX_TRANSACTION):
+            self._recorder.add_together(
+                [*stale[start : start + MAX_TRANSACTION]], origin=DAEMON, label=f"{mount} is away"
+            )
+
+    def _show_away(self, record: AppRecord) -> None:
+        if self._away.get(record.mount) != record:
+            log.info("application away", mount=record.mount, state=record.state, reason=record.state_reason)
+            self._away[record.mount] = record
+            self._desk.presence.show(record)
+
+    def _counted(self, record: AppRecord) -> AppRecord:
+        if record.state in {AppState.LIVE, AppState.DEGRADED}:
+            return record
+        waiting = sum(entry.status is Status.PENDING for entry in self.store.select(record.mount + "//"))
+        return replace(record, pending=waiting)
+
+
+def _normal(mount: str) -> str:
+    return "/" + mount.strip("/")
+
+
+def _away_record(claim: Claim, state: AppState, reason: str) -> AppRecord:
+    return AppRecord(
+        mount=claim.mount,
+        kind=claim.kind,
+        state=state,
+        state_reason=reason,
+        instance_id=claim.instance_id,
+        document_id=claim.document_id,
+    )
+
+
+def _bus(store: Store) -> Bus:
+    bus = store.bus
+    if not isinstance(bus, Bus):
+        raise TypeError("the registry needs a store with a Bus")
+    return bus
+
+
+def _refused(mutation: Mutation, reason: str) -> None:
+    log.error("presence was refused by the store", mutation=repr(mutation)[:200], reason=reason)
+
+
+def _trouble(reason: str) -> None:
+    if reason:
+        log.error("presence cannot be written", reason=reason)

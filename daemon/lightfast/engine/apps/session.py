@@ -1,0 +1,383 @@
+"""One joined application: what its bridge calls, and what the registry sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+import structlog
+
+from lightfast.context.entry import Declaration, Entry, Mutation, Report, Status
+from lightfast.context.watch import Batch
+from lightfast.core.errors import Exhausted, LightfastError, Unavailable
+from lightfast.engine.apps.calls import Calls
+from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.incoming import Incoming, check_change
+from lightfast.engine.apps.join import Join
+from lightfast.engine.apps.outgoing import Outgoing
+from lightfast.engine.apps.presence import ORIGIN as DAEMON
+from lightfast.engine.apps.readback import ReadBack
+from lightfast.engine.apps.recorder import Recorder
+from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport
+from lightfast.engine.apps.renames import CAPABILITY
+from lightfast.engine.apps.volatile import Volatile
+from lightfast.engine.apps.wishes import Flight, Wishes
+from lightfast.sdk import AppChannel, Change, Command, Hello, Parameter
+from lightfast_link.value import Value
+
+log = structlog.get_logger("lightfast.apps")
+
+NO_ANSWER = "it does not answer"
+"""The reason of an application that neither answers wishes nor reports when asked to."""
+LEAVE_BUDGET = 10.0
+"""Seconds in which what an application reported last must be committed when it leaves."""
+
+
+class Session:
+    """Implements `sdk.AppSession`; the registry makes one for each `hello`.
+
+    It begins when it is made: *predecessor*, which held the mount before, is waited for.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        mount: str,
+        hello: Hello,
+        channel: AppChannel,
+        *,
+        transport: str,
+        parameters: Sequence[Parameter],
+        commands: Sequence[Command],
+        predecessor: Session | None = None,
+    ) -> None:
+        self.mount = mount
+        self.hello = hello
+        self.channel = channel
+        self.origin = "app:" + mount[1:]
+        self.settings = desk.config.of(mount, hello.kind)
+        self.commands: Mapping[str, Command] = {command.name: command for command in commands}
+        self.calls = Calls(mount, channel)
+        self.ended = asyncio.Event()
+        self.live = asyncio.Event()
+        self.closing = ""
+        self._desk = desk
+        self._transport = transport
+        self._parameters = parameters
+        self._state = AppState.CONNECTING
+        self._reason = ""
+        self._connect_time = desk.clock.now_ns()
+        self._connected = desk.clock.monotonic()
+        self._recovery_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._assemble()
+        self._stop_listening = desk.bus.listen([mount + "//"], self._on_batch)
+        self._pump = desk.tasks.start(self._recorder.run(), f"recorder {mount}")
+        self._signals = desk.tasks.start(self._volatile.run(), f"signals {mount}")
+        self._joining = desk.tasks.start(self._come(predecessor), f"join {mount}")
+        self._show(AppState.CONNECTING, "")
+
+    def _assemble(self) -> None:
+        desk, mount = self._desk, self.mount
+        self._wishes = Wishes(timeout=self.settings.wish_timeout_s)
+        self._recorder = Recorder(
+            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, wished=self._wishes.newest
+        )
+        self._volatile = Volatile(desk.store, self.origin)
+        self._incoming = Incoming(
+            desk,
+            mount,
+            self.origin,
+            self._wishes,
+            self._recorder,
+            self._volatile,
+            echoed=self._on_echo,
+            renamed=self._on_renamed,
+            unsent=self._is_unsent,
+            group=self.calls.group,
+        )
+        self._outgoing = Outgoing(
+            desk,
+            mount,
+            self.origin,
+            self.channel,
+            self._wishes,
+            self._recorder,
+            tolerance=self._incoming.tolerance,
+            forget=self._incoming.forget,
+            recording=self._incoming.recording,
+            holds=self._incoming.holds,
+            answered=self._on_answered,
+            unsure=self._on_unsure,
+            compare=self._on_compare,
+            renames=CAPABILITY in self.hello.capabilities,
+        )
+        self._join = Join(
+            desk,
+            mount,
+            self.hello,
+            self.settings,
+            self._recorder,
+            self._incoming,
+            self._outgoing,
+            progress=self._on_progress,
+        )
+        self._read_back = ReadBack(
+            desk,
+            mount,
+            self.settings.wish_timeout_s,
+            self.channel,
+            self._wishes,
+            self._recorder,
+            self._incoming,
+            self._outgoing,
+        )
+
+    # What the bridge calls.
+
+    def report(self, changes: Sequence[Change]) -> None:
+        """Take what changed; see `sdk.AppSession`."""
+        if self.closing:
+            return
+        checked: list[tuple[str, Change]] = []
+        for change in changes:
+            try:
+                checked.append((check_change(self.mount, change), change))
+            except ValueError as error:
+                log.warning("a report was left out", mount=self.mount, reason=str(error))
+                self.degraded(f"a report was left out: {error}")
+        try:
+            if self._join.flowing:
+                self._read_back.see(checked)
+                self._incoming.take(checked)
+            else:
+                self._join.report(checked)
+        except Exhausted as error:
+            self.end(error.message)
+        self._arm()
+
+    def synced(self) -> None:
+        """Take the end of a full report."""
+        self._join.synced()
+        self._read_back.synced()
+
+    def settle(self, wish_id: int, value: Value | None = None) -> None:
+        """Take the answer to a wish."""
+        if not self.closing:
+            self._outgoing.settle(wish_id, value)
+
+    def reject(self, wish_id: int, reason: str) -> None:
+        """Take the refusal of a wish."""
+        if not self.closing:
+            self._outgoing.reject(wish_id, reason)
+
+    def progress(self, call_id: int, fraction: float, message: str = "") -> None:
+        """Take news of a command."""
+        self.calls.progress(call_id, fraction, message)
+
+    def result(self, call_id: int, value: Value | None) -> None:
+        """Take the result of a command."""
+        self.calls.result(call_id, value)
+
+    def fail(self, call_id: int, reason: str) -> None:
+        """Take the failure of a command."""
+        self.calls.fail(call_id, reason)
+
+    def degraded(self, reason: str) -> None:
+        """Take note that something is wrong, or (empty) that all is well again."""
+        if self._state in {AppState.LIVE, AppState.DEGRADED}:
+            self._show(AppState.DEGRADED if reason else AppState.LIVE, reason)
+
+    def lost(self, reason: str) -> None:
+        """Take note that the application is gone."""
+        self.end(reason or "the connection was lost")
+
+    # What the registry calls.
+
+    @property
+    def backlog(self) -> int:
+        """Return how many changes wait for the store: the edge grants credit by it."""
+        return self._recorder.backlog
+
+    def record(self) -> AppRecord:
+        """Return how the application stands."""
+        hello = self.hello
+        return AppRecord(
+            mount=self.mount,
+            kind=hello.kind,
+            state=self._state,
+            state_reason=self._reason,
+            app_version=hello.app_version,
+            instance_id=hello.instance_id,
+            document_id=hello.document_id,
+            pid=hello.pid,
+            transport=self._transport,
+            connect_time=self._connect_time,
+            recovery_s=self._recovery_s,
+            simulator=hello.simulator,
+            lost_paths=tuple(self._join.lost),
+            pending=len(self._wishes),
+        )
+
+    async def invoke(
+        self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str
+    ) -> AsyncGenerator[Progress | Result, None]:
+        """Run a command that was checked."""
+        if self.closing:
+            raise Unavailable(f"{self.mount} is away: {self.closing}", reason="APP_GONE")
+        # Closed here and now when the caller leaves, so that the application hears of it at once.
+        async with aclosing(self.calls.invoke(command, arguments, timeout, group)) as steps:
+            async for step in steps:
+                yield step
+
+    async def resync(self, timeout: float) -> ResyncReport:
+        """Read everything back and bring the tree in step."""
+        if self.closing or not self._join.flowing:
+            raise Unavailable(
+                f"{self.mount} is {self._state}: {self._reason or 'try again in a moment'}",
+                reason="APP_GONE" if self.closing else "APP_RESYNCING",
+                retry_after=1.0,
+            )
+        compared = await self._read_back.compare(timeout)
+        self._join.lost.extend(compared.lost)
+        self._show(self._state, self._reason)
+        return ResyncReport(self.record(), compared.taken, compared.restored, compared.lost)
+
+    def end(self, reason: str) -> None:
+        """End the session once: what was settled becomes stale, wishes that wait stay pending."""
+        if self.closing:
+            return
+        self.closing = reason
+        self._stop_listening()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._joining.cancel()
+        gone = Unavailable(f"{self.mount} went away: {reason}", reason="APP_GONE")
+        self.calls.abandon(reason)
+        self._read_back.give_up(gone)
+        self._show(AppState.GONE, reason)
+        self._desk.tasks.start(self._leave(reason), f"leave {self.mount}")
+
+    # The rest is its own business.
+
+    async def _come(self, predecessor: Session | None) -> None:
+        if predecessor is not None:
+            await predecessor.ended.wait()
+        try:
+            self._desk.store.add_mount(self.mount)
+            await self._declare()
+            self._show(AppState.RESYNCING, "")
+            await self._join.run()
+        except LightfastError as error:
+            log.warning("an application could not join", mount=self.mount, reason=error.message)
+            self.end(error.message)
+            self.channel.close(error.message)
+            return
+        self._recovery_s = self._desk.clock.monotonic() - self._connected
+        self._show(AppState.LIVE, "")
+        self.live.set()
+
+    async def _declare(self) -> None:
+        declarations = [_declaration(self.mount, parameter, self.origin) for parameter in self._parameters]
+        wanted = {declaration.pattern for declaration in declarations}
+        known = self._desk.store.describe(self.mount + "//")
+        stale = [old.pattern for old in known if old.owner == self.origin and old.pattern not in wanted]
+        await self._desk.store.declare(declarations, stale, owner=self.origin)
+
+    async def _leave(self, reason: str) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_BUDGET):
+                await self._recorder.drained()
+                await self._go_stale(reason)
+        except TimeoutError:
+            log.exception("the last reports of an application are not committed", mount=self.mount)
+        finally:
+            self._pump.cancel()
+            self._signals.cancel()
+            self.ended.set()
+
+    async def _go_stale(self, reason: str) -> None:
+        why = f"{self.mount} is away: {reason}"
+        entries = self._desk.store.select(self.mount + "//")
+        stale: list[Mutation] = [
+            Report(entry.path, Status.STALE, reason=why) for entry in entries if entry.status is Status.SETTLED
+        ]
+        if stale:
+            self._recorder.add_together(stale, origin=DAEMON, label=why)
+            await self._recorder.drained()
+
+    def _on_echo(self, flight: Flight, value: Value | None) -> None:
+        self._outgoing.echoed(flight, value)
+
+    def _on_renamed(self, flight: Flight) -> None:
+        self._wishes.expire(flight)
+        self._outgoing.settled(flight, None)
+
+    def _is_unsent(self, entry: Entry) -> bool:
+        return self._outgoing.unsent(entry)
+
+    def _on_answered(self, path: str, took: bool, reason: str) -> None:
+        self._join.answered(path, took, reason)
+        if took and self._reason == NO_ANSWER:
+            self.degraded("")
+
+    def _on_unsure(self) -> None:
+        self._read_back.begin()
+
+    def _on_compare(self) -> None:
+        self._read_back.begin(asyncio.get_running_loop().create_future())
+
+    def _on_progress(self, words: str) -> None:
+        self._show(AppState.RESYNCING, words)
+        self._arm()  # what is put back has deadlines, too
+
+    def _on_batch(self, batch: Batch) -> None:
+        self._outgoing.seen(batch.revision)
+        if self._join.listening:
+            try:
+                self._outgoing.wish(batch.events)
+            finally:
+                self._arm()  # a channel that raises has not answered: its wishes run out
+
+    def _arm(self) -> None:
+        if self._timer is None and not self.closing and (self._wishes.outstanding or self._incoming.waiting):
+            self._timer = asyncio.get_running_loop().call_later(self._desk.tick_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._desk.clock.monotonic()
+        try:
+            if not self._read_back.tick(now, busy=len(self.calls) > 0):
+                self.degraded(NO_ANSWER)
+            self._incoming.sweep(now)
+            self._wishes.sweep(now)
+        finally:
+            self._arm()  # also when a bridge raises in here: its wishes have deadlines all the same
+
+    def _refused(self, mutation: Mutation, reason: str) -> None:
+        log.warning("a change was refused by the store", mount=self.mount, mutation=repr(mutation)[:200], reason=reason)
+        self.degraded(f"a change was left out: {reason}")
+
+    def _show(self, state: AppState, reason: str) -> None:
+        if self._state is AppState.GONE:
+            return
+        self._state, self._reason = state, reason
+        self._desk.presence.show(self.record())
+
+
+def _declaration(mount: str, parameter: Parameter, owner: str) -> Declaration:
+    pattern = parameter.pattern
+    return Declaration(
+        pattern=mount + pattern if pattern.startswith("/") else f"{mount}/{pattern}",
+        signal=parameter.signal,
+        kind=parameter.kind,
+        minimum=parameter.minimum,
+        maximum=parameter.maximum,
+        unit=parameter.unit,
+        access=parameter.access,
+        description=parameter.description,
+        choices=parameter.choices,
+        tolerance=parameter.tolerance,
+        owner=owner,
+    )

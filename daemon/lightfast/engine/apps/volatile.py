@@ -1,0 +1,54 @@
+"""The way of an application's signals into the store: latest wins, once per tick, never behind a commit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from msgspec import UNSET
+
+from lightfast.context.entry import Report
+from lightfast.context.store import Store
+from lightfast.core.errors import LightfastError
+from lightfast_link.value import Value
+
+log = structlog.get_logger("lightfast.apps")
+
+
+class Volatile:
+    """Holds the latest value of each signal until the end of the tick."""
+
+    def __init__(self, store: Store, origin: str) -> None:
+        self._store = store
+        self._origin = origin
+        self._latest: dict[str, Report] = {}
+        self._wake = asyncio.Event()
+
+    def put(self, change: Report) -> None:
+        """Take one value; it replaces an earlier one of the same tick."""
+        self._latest[change.path] = change
+        self._wake.set()
+
+    def latest(self, path: str) -> Value | None:
+        """Return the value that is about to be published for *path*, else `None`."""
+        change = self._latest.get(path)
+        return None if change is None or change.value is UNSET else change.value
+
+    async def run(self) -> None:
+        """Publish what comes, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changes, self._latest = list(self._latest.values()), {}
+            if not await self._publish(changes):
+                for change in changes:  # one bad value must not take the others along
+                    await self._publish([change])
+
+    async def _publish(self, changes: list[Report]) -> bool:
+        try:
+            await self._store.apply(changes, origin=self._origin, trusted=True)
+        except LightfastError as error:
+            if len(changes) == 1:
+                log.warning("a signal was left out", path=changes[0].path, reason=error.message)
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Live mappings between two paths."""

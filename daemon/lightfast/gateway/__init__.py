@@ -1,0 +1,1 @@
+"""AI providers behind one door: the router and the operations."""

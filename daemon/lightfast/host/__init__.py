@@ -1,0 +1,1 @@
+"""Finds, guards, records and reloads plugins."""

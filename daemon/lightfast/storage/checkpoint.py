@@ -1,0 +1,68 @@
+"""Moves the log into the database file, away from the writer's path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import structlog
+
+log = structlog.get_logger("lightfast.storage")
+
+EVERY_SIZE = 2 << 20
+"""Characters written between two checkpoints."""
+EVERY_GROUPS = 500
+"""Groups written between two checkpoints."""
+TRUNCATE_SIZE = 64 << 20
+"""A log larger than this many bytes is cut back, even if the writer must wait for a moment."""
+
+
+class Checkpointer:
+    """A thread with a connection of its own; `written` is called by the writer thread."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection], path: Path) -> None:
+        self._connect = connect
+        self._log = path.with_name(path.name + "-wal")
+        self._wake = threading.Event()
+        self._ending = False
+        self._size = 0
+        self._groups = 0
+        self._thread: threading.Thread | None = None
+
+    def written(self, size: int) -> None:
+        """Note that a group of *size* characters was committed."""
+        self._size += size
+        self._groups += 1
+        if self._size >= EVERY_SIZE or self._groups >= EVERY_GROUPS:
+            self._size = self._groups = 0
+            if self._thread is None:  # most short lives never need one
+                self._thread = threading.Thread(target=self._run, name="lightfast-store-checkpoint", daemon=True)
+                self._thread.start()
+            self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread and wait for it; called from a thread that may block."""
+        self._ending = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        connection = self._connect()
+        try:
+            while self._wake.wait() and not self._ending:
+                self._wake.clear()
+                self._checkpoint(connection)
+        finally:
+            connection.close()
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        try:
+            mode = apsw.SQLITE_CHECKPOINT_PASSIVE
+            if self._log.stat().st_size > TRUNCATE_SIZE:
+                mode = apsw.SQLITE_CHECKPOINT_TRUNCATE
+            connection.wal_checkpoint(mode=mode)
+        except (apsw.Error, OSError) as error:  # the log keeps everything; the next checkpoint tries again
+            log.warning("checkpoint failed", error=str(error))

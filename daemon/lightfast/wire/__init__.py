@@ -1,0 +1,1 @@
+"""The edges: each third-party protocol library lives in one room."""

@@ -1,0 +1,62 @@
+"""The table of all methods: from a method's full name to its wrapped handler, by one look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Protocol
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from lightfast.security.tokens import Scope
+from lightfast.wire.grpc.interceptors import Door
+
+
+class Service(Protocol):
+    """One service: a coroutine or a generator for each method of its descriptor."""
+
+    DESCRIPTOR: ClassVar[ServiceDescriptor]
+    """What the .proto file says of it."""
+    SCOPES: ClassVar[Mapping[str, Scope | None]]
+    """The scope that each method needs; `None` for one that is open to everybody."""
+    ONCE: ClassVar[frozenset[str]]
+    """The unary methods whose `request_id` is honored here; others do it below."""
+
+
+class MethodTable(grpc.GenericRpcHandler):
+    """Finds the handler of a call."""
+
+    def __init__(self, door: Door, services: Iterable[Service]) -> None:
+        """Wrap every method; one without a scope is a `KeyError`: nothing is open by accident."""
+        self.names: list[str] = []
+        self._door = door
+        self._methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for service in services:
+            self.add(service)
+
+    def add(self, service: Service, *, name: str = "") -> None:
+        """Add a service, under another *name* than its own where one is given."""
+        self.names.append(name or service.DESCRIPTOR.full_name)
+        for method in service.DESCRIPTOR.methods:
+            self._methods[f"/{self.names[-1]}/{method.name}"] = _wrap(self._door, service, method)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler; `None` answers UNIMPLEMENTED."""
+        return self._methods.get(handler_call_details.method)
+
+
+def _wrap(door: Door, service: Service, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+    call = getattr(service, method.name)
+    request_type = GetMessageClass(method.input_type)
+    scope = service.SCOPES[method.name]
+    handler: Any
+    if method.server_streaming:
+        handler = door.server_stream(call, request_type, scope, method.name, many_requests=method.client_streaming)
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(handler)
+        return grpc.unary_stream_rpc_method_handler(handler)
+    if method.client_streaming:
+        return grpc.stream_unary_rpc_method_handler(door.client_stream(call, request_type, scope, method.name))
+    handler = door.unary(call, request_type, scope, method.name, once=method.name in service.ONCE)
+    return grpc.unary_unary_rpc_method_handler(handler)

@@ -1,0 +1,1 @@
+"""The link over plain TCP on loopback, for applications without pyzmq."""

@@ -1,0 +1,1 @@
+"""The ZMQ doors: ROUTER for applications, PUB for local subscribers."""

@@ -1,0 +1,64 @@
+"""`make bench`: run the cases, print the table, write bench.json. `ARGS="--only unary --pairs 3"` for less."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import platform
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from tests.bench.measure import Row
+from tests.bench.world import World
+
+CASES = ("grpc_unary", "grpc_watch", "zmq_plane", "osc_ingest", "life", "growth")
+
+
+async def measure(names: list[str], pairs: int) -> list[Row]:
+    """Run the cases, each on a fresh daemon."""
+    rows: list[Row] = []
+    for name in names:
+        began = time.perf_counter()
+        case = importlib.import_module(f"tests.bench.{name}")
+        with World(*getattr(case, "SETTINGS", ())) as world:
+            rows += await case.run(world, pairs)
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table."""
+    table = Table("what", "ours", "peer", "unit", "ratio", "goal", "met", "note", title="Lightfast bench")
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.ours:,.4g}",
+            f"{row.peer:,.4g}" if row.peer else "—",
+            row.unit,
+            f"{row.ratio:.2f}×" if row.peer else "—",
+            row.goal,
+            {True: "yes", False: "NO", None: "—"}[row.met],
+            row.note,
+        )
+    Console(width=200).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--only", action="append", choices=CASES, help="run only these cases")
+    parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs per comparison")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    arguments = parser.parse_args()
+    rows = asyncio.run(measure(arguments.only or list(CASES), arguments.pairs))
+    show(rows)
+    machine = {"python": platform.python_version(), "system": platform.platform(), "machine": platform.machine()}
+    arguments.out.write_text(json.dumps({"machine": machine, "rows": [row.as_json() for row in rows]}, indent=1) + "\n")
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Bridges under supervision: started, started again, contained, and let go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.support.desk import App, bounded, hello, open_desk, until
+
+from lightfast.context.entry import Status
+from lightfast.engine.apps.bridges import BridgeRunner
+from lightfast.engine.apps.records import AppState
+from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, OscMessage, OscSender, Parameter
+
+
+class Sender:
+    """An OSC socket that only remembers."""
+
+    def __init__(self, remote: tuple[str, int]) -> None:
+        self.address = remote
+        self.closed = False
+
+    def send(self, address: str, *arguments: Any) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Port:
+    """Where the test's bridges get their sockets from."""
+
+    def __init__(self) -> None:
+        self.senders: list[Sender] = []
+
+    async def open(
+        self, remote: tuple[str, int], local: tuple[str, int], receive: Callable[[list[OscMessage]], None]
+    ) -> OscSender:
+        self.senders.append(Sender(remote))
+        return self.senders[-1]
+
+
+class Scripted(Bridge):
+    """A bridge that does what it is told each time it is run."""
+
+    kind = "live"
+
+    def __init__(self, *acts: Callable[[BridgeHost], Any], link: bool = False) -> None:
+        self.acts = list(acts)
+        self.link = link
+        self.runs = 0
+        self.waiting = asyncio.Event()
+        self.cancelled = False
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("known/before", kind="int"),)
+
+    def commands(self) -> tuple[Command, ...]:
+        return (Command("play", "Play"),)
+
+    async def run(self, host: BridgeHost) -> None:
+        self.runs += 1
+        if self.acts:
+            await self.acts.pop(0)(host)
+            return
+        self.waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def test_a_bridge_joins_its_application_and_is_stopped(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        port = Port()
+        app = App({"song/tempo": 120.0})
+
+        async def act(host: BridgeHost) -> None:
+            assert host.config == {"port": 11000}
+            await host.open_osc(("127.0.0.1", 11000), ("127.0.0.1", 0), lambda _: None)
+            host.absent("nobody answers yet")
+            await host.sleep(0)
+            app.session = host.hello(hello(), app)  # type: ignore[assignment]
+            app.report_all()
+            await asyncio.Event().wait()
+
+        runner = BridgeRunner(desk.registry, port, first_pause=0.01)
+        runner.add(Scripted(act), {"port": 11000})
+        await until(lambda: app.session is not None and app.joined.live.is_set())
+        assert [command.name for command in desk.registry.commands("live")] == ["evaluate", "play", "render"]
+        assert desk.store.declaration("/live/known/before") is not None
+        await bounded(runner.remove("live"))
+        assert port.senders[0].closed
+        record = desk.registry.get("live")
+        assert (record.state, record.state_reason) == (AppState.GONE, "the daemon is stopping")
+        await runner.close()
+
+
+async def test_a_bridge_that_fails_is_started_again_and_its_application_is_lost(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"song/tempo": 120.0})
+
+        async def join_and_raise(host: BridgeHost) -> None:
+            await app_joins(host)
+            raise ValueError("a bug")
+
+        async def app_joins(host: BridgeHost) -> None:
+            app.session = host.hello(hello(), app)  # type: ignore[assignment]
+            app.report_all()
+            await bounded(app.joined.live.wait())
+
+        async def refuse(host: BridgeHost) -> None:
+            raise BridgeError("port 11001 is taken by python (pid 4)")
+
+        async def leave(host: BridgeHost) -> None:
+            raise SystemExit(3)
+
+        async def return_(host: BridgeHost) -> None:
+            return
+
+        bridge = Scripted(join_and_raise, refuse, leave, return_)
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        seen: list[str] = []
+        runner.add(bridge)
+
+        def watch() -> bool:
+            reason = runner.failures.get("live", "")
+            if reason and reason not in seen:
+                seen.append(reason)
+            return bridge.waiting.is_set()
+
+        await until(watch)
+        assert bridge.runs == 5
+        assert seen[-1] == "the bridge ended by itself"
+        assert "the bridge called sys.exit(3)" in seen
+        assert "port 11001 is taken by python (pid 4)" in seen
+        assert app.joined.closing == "the bridge failed: ValueError: a bug"
+        await runner.close()
+        assert bridge.cancelled
+
+
+async def test_one_that_says_hello_twice_has_one_session_and_one_mount(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        first, second = App({"song/tempo": 120.0}), App({"song/tempo": 90.0})
+
+        async def twice(host: BridgeHost) -> None:
+            for app in (first, second):
+                app.session = host.hello(hello(), app)  # type: ignore[assignment]
+                app.report_all()
+            await asyncio.Event().wait()
+
+        async def interrupt(host: BridgeHost) -> None:
+            raise KeyboardInterrupt
+
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        runner.add(Scripted(interrupt, twice))
+        await until(lambda: second.session is not None and second.joined.live.is_set())
+        assert first.closed == "i1 said hello again"
+        assert [record.mount for record in desk.registry.list()] == ["/live"]
+        first.joined.report([])
+        second.turn("song/tempo", 91.0)
+        await desk.holds("/live/song/tempo", 91.0)
+        await desk.set("/live/song/tempo", 92.0)
+        await until(lambda: second.values["song/tempo"] == 92.0)
+        assert first.wishes == []
+        await runner.close()
+
+
+async def test_a_channel_that_raises_costs_its_wishes_only(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, {"live": {"wish_timeout_s": 0.05}}) as desk:
+        app, other = App({"song/tempo": 120.0}), App({"song/tempo": 120.0})
+        await desk.live(app, hello())
+        await desk.live(other, hello("i2", "b", kind="other"))
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        app.apply = broken  # type: ignore[assignment,method-assign]
+        await desk.set("/live/song/tempo", 90.0)
+        await desk.set("/other/song/tempo", 90.0)
+        await until(lambda: other.values["song/tempo"] == 90.0)
+        entry = await desk.status("/live/song/tempo", Status.REJECTED)
+        assert "no answer within" in entry.status_reason
+
+
+async def test_a_bridge_whose_applications_come_by_themselves_is_not_run(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        bridge = Scripted(link=True)
+        runner = BridgeRunner(desk.registry, Port())
+        runner.add(bridge)
+        await desk.live(App({}), hello())
+        assert bridge.runs == 0
+        assert desk.store.declaration("/live/known/before") is not None
+        await runner.close()

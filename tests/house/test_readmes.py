@@ -1,0 +1,171 @@
+"""What the READMEs say is so: their commands run as written, their links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+from tests.support.mistakes import Desk, clean_environ
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = sorted(
+    path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STAYS = ("lightfastd", "lightfast watch", "lightfast sim")
+
+
+def block(after: str, language: str = "") -> str:
+    """Return the first code block of this language behind a text of the README."""
+    found = re.search(rf"^```{language}\n(.*?)^```", README[README.index(after) :], re.MULTILINE | re.DOTALL)
+    assert found, f"there is no such block behind {after!r}"
+    return found[1]
+
+
+COMMANDS = [line.partition("  #")[0].strip() for line in block("## Use it").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    found = Desk(tmp_path_factory.mktemp("desk"))
+    try:
+        for number in range(50):  # so that there is a revision 42 to take back
+            found.client.set(f"/seed/{number}", number)
+        yield found
+    finally:
+        found.close()
+
+
+def environ(home: Path) -> dict[str, str]:
+    """Return an environment in which the commands of this Python come first, and nothing is shared."""
+    free = {f"LIGHTFAST_{key}": "127.0.0.1:0" for key in ("GRPC__LISTEN", "HTTP__LISTEN", "OSC__LISTEN", "LINK__TCP")}
+    scripts = str(Path(sys.executable).parent)
+    return clean_environ() | free | {"LIGHTFAST_HOME": str(home), "PATH": scripts + os.pathsep + os.environ["PATH"]}
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 10
+    assert sorted({command.split()[0] for command in COMMANDS}) == ["lightfast", "lightfastd"]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith(STAYS)])
+def test_a_command_of_the_readme(command: str, desk: Desk, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-ec", command], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environ(desk.home)
+    )  # fmt: skip
+    if command == "lightfast doctor":  # what it finds is this machine's business
+        assert done.returncode == int("\nBAD" in done.stdout), done.stdout
+    else:
+        assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if "--save" in command:
+        saved = command.split("--save ")[1].split(maxsplit=1)[0]
+        assert (tmp_path / saved).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith(STAYS)])
+def test_a_command_that_stays(command: str, desk: Desk, tmp_path: Path) -> None:
+    home = tmp_path / "home" if command == "lightfastd" else desk.home
+    if command.startswith("lightfast sim") and not is_free(11_000):
+        pytest.skip("UDP port 11000 is taken: end Live, or the simulator that runs")
+    process = subprocess.Popen(
+        shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environ(home)
+    )  # fmt: skip
+    bound = threading.Timer(30, process.kill)
+    bound.start()
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        with changing(desk) if command.startswith("lightfast watch") else nullcontext():
+            for line in process.stdout:
+                lines.append(line)
+                if any(word in line for word in ("/readme/tempo = ", "listening on", '"event": "ready"')):
+                    break
+        assert process.poll() is None, "".join(lines)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == (130 if command.startswith("lightfast watch") else 0), "".join(lines)
+    finally:
+        bound.cancel()
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def changing(desk: Desk) -> Iterator[None]:
+    """Write a value again and again: nobody knows when a watch has begun."""
+    end = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not end.wait(0.05):
+            desk.client.set("/readme/tempo", number := number + 1)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(10)
+
+
+def test_the_python_of_the_readme(desk: Desk) -> None:
+    code = block("From Python:", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, env=environ(desk.home)
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0.8\n", "")
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    wanted = set(
+        re.findall(
+            r"(?:`|^)make ([a-z]+)", "\n".join(path.read_text(encoding="utf-8") for path in READMES), re.MULTILINE
+        )
+    )
+    assert {"demo", "test"} <= wanted <= targets
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_commands_of_a_readme(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in target:
+            assert (readme.parent / target).exists(), f"{target} is not there"
+    for file in re.findall(r"^install [^\n]*? ([a-z][\w.-]+) [/~]", text, re.MULTILINE):
+        assert (readme.parent / file).exists(), f"{file} is not there"
+    for file in re.findall(r"`([\w.-]+\.(?:txt|service))`", text):
+        assert (readme.parent / file).exists(), f"{file} is not there"
+    known = _commands()
+    for command in re.findall(r"(?:`|^)lightfast ([a-z]+)", text, re.MULTILINE):
+        assert command in known, f"there is no command 'lightfast {command}'"
+
+
+def _commands() -> set[str]:
+    import typer
+
+    from lightfast.app.cli.root import root
+
+    found: set[str] = set(typer.main.get_command(root).commands)  # type: ignore[attr-defined]
+    return found

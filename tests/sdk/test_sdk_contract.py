@@ -1,0 +1,165 @@
+"""The contract suites find what they promise to find."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from lightfast.sdk import (
+    Artifact,
+    Bridge,
+    BridgeHost,
+    Command,
+    GenerationRequest,
+    Model,
+    Parameter,
+    Preview,
+    Progress,
+    Provider,
+    Step,
+    TextDelta,
+    Workbench,
+)
+from lightfast.sdk.testing import ContractBroken, FakeBench, check_bridge, check_provider
+
+MODEL = Model("one", outputs=("text",), description="one")
+
+
+class Good(Provider):
+    name = "good"
+    description = "keeps the contract"
+    model = MODEL
+
+    def models(self) -> Sequence[Model]:
+        return [self.model]
+
+    async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+        yield Progress(-1, "working")
+        await asyncio.sleep(0)
+        yield TextDelta(await bench.run(str.upper, request.prompt))
+
+
+class Blocking(Good):
+    async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+        time.sleep(0.3)
+        yield TextDelta("late")
+
+
+class Chancy(Good):
+    model = Model("one", outputs=("text",), description="one", procedural=True)
+
+    async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+        yield TextDelta(str(random.random()))
+
+
+class Deaf(Good):
+    async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise RuntimeError("not now") from None
+        yield TextDelta("done")
+
+
+class Endless(Good):
+    async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+        await asyncio.Event().wait()
+        yield TextDelta("never")
+
+
+def yielding(*steps: Any, outputs: tuple[str, ...] = ("text",)) -> Provider:
+    class Yielding(Good):
+        model = Model("one", outputs=outputs, description="one")
+
+        async def generate(self, request: GenerationRequest, bench: Workbench) -> AsyncIterator[Step]:
+            await asyncio.sleep(0)
+            for step in steps:
+                yield step
+
+    return Yielding()
+
+
+async def test_a_good_provider_passes() -> None:
+    steps = await check_provider(Good())
+    assert steps["one"][-1] == TextDelta("A RED CIRCLE")
+
+
+@pytest.mark.parametrize(
+    ("provider", "said"),
+    [
+        (Blocking(), "held the event loop for"),
+        (Chancy(), "made two different things with the same seed"),
+        (Deaf(), "answered its cancellation with RuntimeError"),
+        (Endless(), "was not done after 0.5 s"),
+        (yielding(), "ended without an Artifact or a TextDelta"),
+        (yielding(7, TextDelta("x")), "yielded 7, which is no step"),
+        (yielding(Progress(1.5), TextDelta("x")), r"yielded Progress\(1.5\)"),
+        (yielding(Preview("image/png", bytes(300_000)), TextDelta("x")), "a preview of 300000 bytes"),
+        (yielding(Artifact("audio/wav", b"x"), outputs=("image",)), "was asked for image and made 'audio/wav'"),
+        (yielding(Artifact("image/png", b""), outputs=("image",)), "an empty artifact"),
+        (yielding(Artifact("image/png", b"x", settings={"a": object()}), outputs=("image",)), "no JSON"),
+        (yielding(TextDelta("x"), outputs=("smell",)), r"has the outputs \('smell',\)"),
+    ],
+)
+async def test_a_broken_promise_is_found(provider: Provider, said: str) -> None:
+    with pytest.raises(ContractBroken, match=said):
+        await check_provider(provider, timeout=0.5, most_blocked=0.2)
+
+
+class Shape(Bridge):
+    kind = "shape"
+    title = "Shape"
+    link = True
+
+    def __init__(self, parameters: Sequence[Parameter] = (), commands: Sequence[Command] = ()) -> None:
+        self._parameters, self._commands = parameters, commands
+
+    def parameters(self) -> Sequence[Parameter]:
+        return self._parameters
+
+    def commands(self) -> Sequence[Command]:
+        return self._commands
+
+    async def run(self, host: BridgeHost) -> None:
+        raise AssertionError("a bridge of the link is not run")
+
+
+@pytest.mark.parametrize(
+    ("bridge", "said"),
+    [
+        (Shape([Parameter("/absolute")]), "must be relative to the mount"),
+        (Shape([Parameter("a/[b")]), "is no pattern"),
+        (Shape([Parameter("a", kind="float")]), "has the kind 'float'"),
+        (Shape([Parameter("a", minimum=2.0, maximum=1.0)]), "the range 2.0 to 1.0"),
+        (Shape([Parameter("a", access="x")]), "has the access 'x'"),
+        (Shape(commands=[Command("go", effect="fun")]), "has the effect 'fun'"),
+        (Shape(commands=[Command("go"), Command("go")]), "has the command 'go' twice"),
+    ],
+)
+async def test_a_misshapen_bridge_is_found(bridge: Bridge, said: str) -> None:
+    with pytest.raises(ContractBroken, match=said):
+        await check_bridge(bridge)
+
+
+async def test_a_bridge_that_raises_without_its_application_is_found() -> None:
+    class Fragile(Shape):
+        link = False
+
+        async def run(self, host: BridgeHost) -> None:
+            raise OSError("nobody there")
+
+    with pytest.raises(ContractBroken, match="does not bear a missing application: OSError"):
+        await check_bridge(Fragile())
+
+
+async def test_the_fake_bench_works_off_the_loop() -> None:
+    import threading
+
+    bench = FakeBench()
+    assert await bench.run(threading.get_ident) != threading.get_ident()
+    assert bench.runs == 1
