@@ -54,6 +54,7 @@ stubs: $(STAMP)
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/lock.txt
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/bpy.in -o requirements/bpy.txt
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/apps.in -o requirements/apps.txt
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json

@@ -95,7 +95,7 @@ class LinkClient:
         self._sessions = 0
         self._seen_session = 0
         self._last_number = 0
-        self._wishes: Dict[int, int] = {}
+        self._wishes: Dict[int, Wish] = {}
         self._calls: Dict[int, int] = {}
         self._closing = False
         self._hurry = threading.Event()
@@ -178,17 +178,19 @@ class LinkClient:
         if value is not None:
             check_value(value)
         with self.lock:
-            number = self._wishes.pop(wish_id, None)
-            if number is not None:
-                self.outbox.settled(number, value)
+            wish = self._wishes.pop(wish_id, None)
+            if wish is not None:
+                self.outbox.settled(wish.id, value)
+                if not wish.moved_from:
+                    self.outbox.supersede(wish.path.strip("/"), wish.value if value is None else value)
         self._touch()
 
     def rejected(self, wish_id: int, reason: str) -> None:
         """Say that the application refused a wish."""
         with self.lock:
-            number = self._wishes.pop(wish_id, None)
-            if number is not None:
-                self.outbox.answer(Frame("rejected", {"id": number, "reason": _text(reason)}))
+            wish = self._wishes.pop(wish_id, None)
+            if wish is not None:
+                self.outbox.answer(Frame("rejected", {"id": wish.id, "reason": _text(reason)}))
         self._touch()
 
     def progress(self, call_id: int, fraction: float, message: str = "") -> None:
@@ -264,7 +266,7 @@ class LinkClient:
         number = 0 if wish.signal else self._next_number()
         refusal = self.inbox.add_wish(replace(wish, id=number))
         if number and not refusal:
-            self._wishes[number] = wish.id
+            self._wishes[number] = wish
         return refusal
 
     def open_call(self, call: Call) -> Optional[str]:

@@ -34,6 +34,8 @@ class Outbox:
         self._counters = counters
         self._reports: "OrderedDict[Tuple[int, str], Change]" = OrderedDict()
         self._era = 0
+        self._barrier = 0
+        """The era that the last rename began: before it, a path may have been another's."""
         self._settled: List[Dict[str, Any]] = []
         self._answers: Deque[Frame] = deque()
         self._settled_size = 0
@@ -54,6 +56,7 @@ class Outbox:
         self._reports[key] = change
         if change.moved_from:
             self._era += 1
+            self._barrier = self._era
         if len(self._reports) <= MAX_REPORTS:
             return True
         self._counters["dropped_reports"] += len(self._reports)
@@ -85,6 +88,19 @@ class Outbox:
         self._settled_size += size
         if len(self._settled) >= FRAME_CHANGES or self._settled_size >= FRAME_BYTES:
             self._flush_settled()
+
+    def supersede(self, path: str, value: Optional[Value]) -> None:
+        """Let what waits to be reported of *path* say *value*: the answer to a wish goes out first, and is newer."""
+        first = next(iter(self._reports))[0] if self._reports else self._era + 1
+        for key in [(era, path) for era in range(max(first, self._barrier), self._era + 1)]:
+            older = self._reports.get(key)
+            if older is not None and not older.moved_from:
+                self._reports[key] = Change(path, value, object_id=older.object_id)
+        for header in self._unsent:
+            for item in header["changes"]:
+                if item["path"] == path and "moved_from" not in item:
+                    item.pop("value", None)
+                    item.update(encode_change(Change(path, value)))
 
     def _flush_settled(self) -> None:
         if self._settled:

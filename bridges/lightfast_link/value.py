@@ -167,7 +167,7 @@ def close(left: Value, right: Value, tolerance: float = 0.0) -> bool:
         a, b = float(left), float(right)  # type: ignore[arg-type]
         if a == b or (a != a and b != b):
             return True
-        return abs(a - b) <= (tolerance or 1e-6 * max(1.0, abs(a), abs(b)))
+        return abs(a - b) <= (tolerance or 1e-6 * max(1.0, abs(a), abs(b))) < math.inf
     if isinstance(left, tuple) and isinstance(right, tuple):
         return len(left) == len(right) and all(close(a, b, tolerance) for a, b in zip(left, right))
     return type(left) is type(right) and left == right

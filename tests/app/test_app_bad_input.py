@@ -84,7 +84,9 @@ def token_without_scope(desk: Desk, folder: Path) -> Told:
 
 def plugins(desk: Desk, folder: Path) -> Told:
     done = run("--home", desk.home, "plugins")
-    return Told(done.returncode, "".join(f"{line}\n" for line in done.stdout.splitlines() if "unavailable" in line))
+    # Which extras are installed is this machine's business.
+    lines = [line for line in done.stdout.splitlines() if "unavailable" in line and "lightfast[" not in line]
+    return Told(done.returncode, "".join(f"{line}\n" for line in lines))
 
 
 def taken_port(desk: Desk, folder: Path) -> Told:
@@ -96,8 +98,8 @@ def taken_port(desk: Desk, folder: Path) -> Told:
 
 def taken_simulator_port(desk: Desk, folder: Path) -> Told:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
-        holder.bind(("127.0.0.1", 50158))
-        done = run("sim", "ableton", "--listen", "127.0.0.1:50158")
+        holder.bind(("127.0.0.1", 50160))
+        done = run("sim", "ableton", "--listen", "127.0.0.1:50160")
         return Told(done.returncode, done.stderr)
 
 
@@ -237,7 +239,7 @@ ROWS = [
         "  in the way: /built (revision <…>)\n",
     ),
     Row("no entry", cli("get", "/nope"), 4, "lightfast: there is no entry at /nope\n"),
-    Row("unknown app", cli("apps", "show", "nope"), 4, "lightfast: there is no application at /nope: there are /ableton\n"),
+    Row("unknown app", cli("apps", "show", "nope"), 4, "lightfast: there is no application at /nope: there are /ableton, <…>, /obs, <…>, /supercollider<…>\n"),
     Row("unknown command", unknown_command, 4, "lightfast: /slow has no command 'thimk': did you mean think?\n"),
     Row(
         "missing plugin dependency", plugins, 0,
@@ -251,7 +253,7 @@ ROWS = [
     ),
     Row(
         "taken port of a simulator", taken_simulator_port, 1,
-        "lightfast: UDP port 50158 is taken: is Live or another simulator running? Stop it, or choose another port with --listen 127.0.0.1:PORT\n",
+        "lightfast: UDP port 50160 is taken: is Live or another simulator running? Stop it, or choose another port with --listen 127.0.0.1:PORT\n",
     ),
     Row("full disk", full_disk, 1, "lightfast: the disk is full: nothing more can be written to <disk>/state. Free some space there; reading goes on, "
         "and writing works again as soon as there is room\n"),
@@ -273,7 +275,7 @@ ROWS = [
     Row(
         "older link version", link_version(0), "LINK_VERSION",
         "the application speaks version 0 of the link protocol, the daemon 1: the application is older, "
-        "update Lightfast inside the application (for Blender: 'lightfast pack blender')",
+        "update Lightfast inside the application: 'lightfast pack guest'",
     ),
     Row(
         "newer link version", link_version(99), "LINK_VERSION",

@@ -25,6 +25,7 @@ from lightfast.api.v1 import (
     links_pb2,
 )
 from lightfast.app.cli.session import table
+from lightfast.host.plugins import PluginHost
 
 MESSAGES = {
     name: message
@@ -58,6 +59,21 @@ def in_json(desk: Desk, message: str, *arguments: str) -> list[dict[str, object]
     for item in objects:
         assert set(item) <= fields, set(item) - fields
     return objects
+
+
+def listed(done: subprocess.CompletedProcess[str], column: str) -> list[str]:
+    """Return the names of a table whose first column is *column*; each has something told beside it."""
+    head, *rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert head[0] == column
+    assert all(len(row) == 2 for row in rows)
+    return [row[0] for row in rows]
+
+
+def shipped() -> PluginHost:
+    """Return the plugins that come with Lightfast."""
+    host = PluginHost({})
+    host.load_all()
+    return host
 
 
 def test_values(desk: Desk) -> None:
@@ -147,8 +163,12 @@ def test_a_watch_ends_on_ctrl_c(desk: Desk) -> None:
 
 
 def test_applications(desk: Desk) -> None:
+    absent = {item.mount for item in desk.client.list_apps() if item.state == apps_pb2.APP_STATE_ABSENT}
+    assert {"/ableton", "/obs", "/supercollider"} <= absent, "the bridges that look for an application say so"
+    lines = said(desk, "apps").splitlines()
+    assert all(" absent " in line for line in lines if line.split()[0] in absent)
     assert matches(
-        "\n".join(line for line in said(desk, "apps").splitlines() if not line.startswith("/ableton")),
+        "\n".join(line for line in lines if line.split()[0] not in absent),
         "MOUNT<…>KIND<…>STATE<…>VERSION<…>BY<…>WHY\n/worker<…>guest (simulator)<…>live<…>1<…>tcp",
     )
     assert in_json(desk, "ListAppsResponse", "apps")
@@ -171,7 +191,8 @@ def test_links(desk: Desk) -> None:
     link = told.split()[0]
     assert told in said(desk, "link", "ls")
     assert in_json(desk, "ListLinksResponse", "link", "ls")
-    assert said(desk, "link", "test", "/l/b", "/l/c", "120", "--as", "x / 60") == "the target would get 2\n"
+    tested = said(desk, "link", "test", "/l/b", "/l/c", "120", "--as", "x / 60")
+    assert tested == "the target would get 2\n  /l/c  - -> 2\n"
     assert in_json(desk, "TestLinkResponse", "link", "test", "/l/b", "/l/c", "120")
     assert said(desk, "link", "rm", link) == "gone\n"
     assert said(desk, "link", "ls") == "No links yet: lightfast link SOURCE TARGET\n"
@@ -281,7 +302,8 @@ def test_a_simulator_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert (process.returncode, errors) == (0, "")
     finally:
         process.kill()
-    assert matches(run("sim").stdout, "SIMULATOR<…>\nableton<…>\nblender<…>\n")
+    assert listed(run("sim"), "SIMULATOR") == sorted(item.name for item in shipped().simulators())
+    assert {"ableton", "blender", "touchdesigner"} <= set(listed(run("sim"), "SIMULATOR"))
 
 
 def test_a_simulator_that_joins_says_that_it_waits(tmp_path: Path, desk: Desk) -> None:
@@ -324,7 +346,8 @@ def test_pack(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as found:
         assert any(name.endswith("blender_manifest.toml") for name in found.namelist())
     assert json.loads(run("--json", "pack", "blender", "--output", tmp_path).stdout)["path"]
-    assert matches(run("pack").stdout, "PACK\nblender<…>\n")
+    assert listed(run("pack"), "PACK") == sorted(item.name for item in shipped().packs())
+    assert {"blender", "puredata", "touchdesigner"} <= set(listed(run("pack"), "PACK"))
     nowhere = tmp_path / "file"
     nowhere.write_text("")
     refused = run("pack", "blender", "--output", nowhere / "below")
@@ -358,6 +381,14 @@ def test_help_and_version() -> None:
         "token",
         "sim",
         "pack",
+        "declare",
+        "describe",
+        "osc",
+        "panic",
+        "record",
+        "replay",
+        "show",
+        "transport",
     ):
         assert f" {command} " in told, command
         assert run(command, "--help").returncode == 0, command

@@ -24,6 +24,21 @@ LINES = """\
     turned in Live itself (its tick is 100 ms): Blender has 128 bpm <…> ms later
     set in Blender: Live has 111.5 bpm <…> ms later
 """
+ENCORE = """\
+• TouchDesigner joins (a simulator: its real component on a stand-in for TouchDesigner) … <…> ms
+• the link grows: /ableton/song/tempo <-> /blender/scene/lightfast/bpm <-> /touchdesigner/time/tempo (<…>)
+    set in TouchDesigner: Live and Blender have 126.5 bpm <…> ms later
+    <…> s at 126.5 bpm, led by /ableton
+    Blender is at frame <…>
+• the show is locked; a new link: a link edit is refused: the show is locked by <…>
+    held: apps, links, <…>
+    90 bpm is wished and durable, and waits; Blender stays at 126.5 bpm
+    all three turn together again
+    <…> of them were inputs; played again, there is no difference
+• OSCQuery: http://127.0.0.1:<…>/blender/scene/lightfast holds bpm = 128.0
+"""
+PD = "    the patch has /drone/osc/freq at 220 Hz"
+NO_PD = "  left out here: a patch of Pure Data (Debian: apt install puredata-core)"
 UNDO = "    revision <…> took back <…>; both are at 93 bpm"
 WATCHED = "• somebody watched all this over gRPC: <…> events<…>, revisions <…> to <…>: none missing, none twice"
 
@@ -54,7 +69,7 @@ def played(folder: Path, *arguments: str) -> str:
     assert process.returncode == 0, told
     assert left_behind(folder) == []
     lines = told.splitlines()
-    for wanted in [*LINES.splitlines(), UNDO, WATCHED]:
+    for wanted in [*LINES.splitlines(), UNDO, *ENCORE.splitlines(), PD if shutil.which("pd") else NO_PD, WATCHED]:
         assert any(matches(line, wanted) for line in lines), f"{wanted}\nis not in\n{told}"
     assert f"Everything lies in {folder}" in told
     return told
@@ -139,7 +154,7 @@ def test_a_port_that_is_taken_meanwhile_is_not_the_end(
     stage = Stage(folder)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
         thief.bind(("127.0.0.1", 0))
-        ports = iter([thief.getsockname()[1], free_udp_port()])
+        ports = iter([thief.getsockname()[1], free_udp_port(), free_udp_port(), free_udp_port()])
         monkeypatch.setattr(show, "free_udp_port", lambda: next(ports))
         try:
             show.Show(stage, simulate=True).open_house()

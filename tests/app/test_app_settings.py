@@ -68,8 +68,14 @@ def test_each_door_has_an_address_of_its_own() -> None:
         ("osc.allow=192.168.1.0/99", "addresses or networks such as"),
         ("link.router=0.0.0.0:50152", "expected a loopback address"),
         ("link.tcp=0.0.0.0:50156", "expected a loopback address"),
-        ("apps.blender.resync_policy=ap", "one of auto, app, daemon, newest; did you mean app?"),
+        ("apps.blender.resync_policy=ap", "one of auto, app, daemon, newest, ask; did you mean app?"),
         ("limits.streams=0", "expected at least 1"),
+        (
+            'apps.live.policies={"tracks/*/volume"="owners"}',
+            "expected one of last_writer, owner, compare_and_set for 'tracks/*/volume', not 'owners'; did you mean owner?",
+        ),
+        ('apps.live.policies={"tracks/[/volume"="owner"}', "expected patterns of paths below the mount: 'tracks/["),
+        ("apps.live.policies=owner", 'expected a table such as {"tracks/*/volume" = "owner"}'),
     ],
 )
 def test_what_a_door_cannot_take_is_a_mistake(flag: str, text: str) -> None:
@@ -90,6 +96,8 @@ def test_the_tables_of_apps_and_plugins() -> None:
         "allow_code": True,
         "wish_timeout_s": 5.0,
         "resync_timeout_s": 30.0,
+        "policies": {},
+        "owner_hold_s": 1.0,
     }
     assert app_tables(settings)["ableton"]["resync_policy"] == "app"
     assert plugin_tables(settings) == {"studio": {"enabled": True, "isolated": True, "size": {"width": 640}}}

@@ -12,8 +12,8 @@ import pytest
 from tests.support.osc_live import Host, Live, Session, bridged, free_port, joined, simulated, until
 
 from lightfast.sdk import BridgeError
-from lightfast_bridges.ableton.bridge import settings_of
 from lightfast_bridges.ableton.live_set import Clip, LiveSet, demo_set
+from lightfast_bridges.ableton.settings import settings_of
 
 
 @contextlib.asynccontextmanager
@@ -110,7 +110,7 @@ async def test_what_live_refuses_is_rejected_with_its_error() -> None:
     ("path", "value", "reason"),
     [
         ("song/tempi", 1.0, "no property"),
-        ("song/is_playing", True, "only be read"),
+        ("song/song_length", 3.0, "only be read"),
         ("tracks/9/volume", 0.5, "4 tracks and 4 scenes"),
         ("tracks/0/clips/0/name", "x", "there is no tracks/0/clips/0/name"),
         ("tracks/0/volume", "loud", "wants a double"),
@@ -288,7 +288,7 @@ async def test_tracks_that_come_and_go() -> None:
     async with joint() as (live, _, session):
         await session.call("song.create_midi_track", index=0)
         await until(lambda: session.values.get("tracks/1/name") == "Drums")
-        assert session.values["tracks/0/name"] == "1-MIDI"
+        await until(lambda: session.values.get("tracks/0/name") == "1-MIDI")
         live.live.tracks[1]["volume"] = 0.25  # its old listener said 0
         await until(lambda: session.values["tracks/1/volume"] == 0.25)
         assert session.values["tracks/0/volume"] == pytest.approx(0.85)

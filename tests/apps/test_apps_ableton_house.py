@@ -17,7 +17,7 @@ from lightfast.core.errors import LightfastError, NotFound, OutOfBounds
 from lightfast.core.osc_build import encode
 from lightfast.engine.apps.bridges import BridgeRunner
 from lightfast.engine.apps.records import AppState, Result
-from lightfast.sdk import AppSession, OscSender
+from lightfast.sdk import AppSession, OscSender, OscServer
 from lightfast.wire.osc.door import OscDoor
 from lightfast.wire.osc.port import OscPort
 from lightfast_bridges.ableton.bridge import AbletonBridge
@@ -31,6 +31,9 @@ class Port:
 
     async def open(self, remote: tuple[str, int], local: tuple[str, int], receive: Any) -> OscSender:
         return await self.port.open_osc(remote, local, receive)
+
+    async def serve(self, local: tuple[str, int], receive: Any) -> OscServer:
+        return await self.port.serve_osc(local, receive)
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +159,7 @@ async def test_osc_from_outside_reaches_live(tmp_path: Path) -> None:
                 ("/ableton/song/tempo", 4000.0),  # clamped to 999
                 ("/ableton/tracks/0/volume", 0.1),  # not granted
                 ("/ableton/song/tempi", 1.0),
-                ("/ableton/song/is_playing", True),
+                ("/ableton/song/song_length", 3.0),
                 ("/free/xy", 0.25, 0.75),
             ):
                 sender.sendto(encode(*message), (host, int(port)))
@@ -187,3 +190,21 @@ async def test_one_session_at_a_time_answers_the_contract(tmp_path: Path) -> Non
         report = await desk.registry.resync("/ableton")
         assert not report.lost_paths
         assert len(desk.registry.list()) == 1
+
+
+async def test_ranges_of_parameters_go_with_them(tmp_path: Path) -> None:
+    def minimum(desk: Desk, path: str) -> float | None:
+        declared = desk.store.declaration(path)
+        return declared.minimum if declared is not None else None
+
+    async with house(tmp_path, silence=5.0) as (desk, live):
+        frequency = "/ableton/tracks/{}/devices/0/parameters/1/value"
+        assert minimum(desk, frequency.format(3)) == 20
+        live.live.add_track(0, midi=True, name="New")
+        await until(lambda: minimum(desk, frequency.format(4)) == 20)
+        await desk.holds(frequency.format(4), 90.0)
+        with pytest.raises(OutOfBounds):
+            await desk.set(frequency.format(4), 5.0)
+        await desk.set(frequency.format(3), 0.5)  # Wavetable's, from 0 to 1
+        await desk.status(frequency.format(3), Status.SETTLED)
+        assert live.live.tracks[3].devices[0].knobs[1]["value"] == 0.5

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.blender import Desk, Joined
 
+from lightfast.sdk import Wish
 from lightfast_bridges.blender import lightfast_bridges, lightfast_packs, lightfast_simulators
 from lightfast_bridges.blender.simulator import BlenderSimulator
 from lightfast_link.value import Asset, close
@@ -41,6 +42,8 @@ async def test_it_joins_says_that_it_is_one_and_keeps_a_scene(tmp_path: Path) ->
         assert app.hello.pid == os.getpid()
         assert app.values["objects/Cube/location"] == (0.0, 0.0, 0.0)
         assert await app.wish("scene/lightfast/bpm", 128.5) == 128.5
+        app.channel.apply([Wish(0, "scene/frame_current", 48, revision=0, signal=True)])  # is told, not answered
+        await app.until(lambda: app.values["scene/frame_current"] == 48, "frame 48", 5)
         held = await app.wish("objects/Cube/location", (0.1, 0.0, 0.0))
         assert held is not None
         assert close(held, (0.1, 0.0, 0.0))

@@ -51,7 +51,7 @@ async def test_fifty_thousand_changes_at_once(tmp_path: Path) -> None:
             assert app.state_reason == ""
             worst = max(waits)
             print(f"{CHANGES * WAVES} changes in {took:.2f} s; another wish took at most {1000 * worst:.0f} ms")
-            assert worst < 0.25
+            assert len(waits) >= 5, "the other application waited for the flood to end"
         finally:
             answering.cancel()
             other.close()

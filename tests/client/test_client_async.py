@@ -65,7 +65,7 @@ async def test_reading_at_a_revision_and_at_a_time(desk: Desk) -> None:
         when = first.entries[0].record_time
         assert [entry.value for entry in await client.select("/past//", at_time_ns=when)] == [1]
         assert [entry.value for entry in await client.select("/past//", at_time_ns=when, event_time=True)] == [1]
-        assert second.revision == first.revision + 1
+        assert second.revision > first.revision  # the daemon's own news may come between
         with pytest.raises(OutOfRange):
             await client.get("/past/a", at_revision=1 << 40)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.support.mistakes import Desk
@@ -157,3 +158,31 @@ def test_a_deadline_of_the_client_is_kept(desk: Desk) -> None:
             assert time.monotonic() - began < 5
         finally:
             os.kill(desk.daemon.pid, signal.SIGCONT)
+
+
+def test_ctrl_c_in_a_watch_waits_until_its_step_has_ended(client: Client) -> None:
+    """The interrupt reaches us while the step is under way in the other thread, and takes its time to unwind."""
+    waits, unwound = threading.Event(), threading.Event()
+
+    async def slow() -> AsyncIterator[int]:
+        yield 1
+        try:
+            waits.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            unwound.set()
+
+    def interrupt() -> None:
+        waits.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    items = client._iterate(slow())
+    assert next(items) == 1
+    hand = threading.Thread(target=interrupt, daemon=True)
+    hand.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    hand.join(10)
+    assert unwound.is_set()
+    assert client.info().pid > 0

@@ -493,10 +493,10 @@ def test_a_wrong_configuration_names_all_mistakes() -> None:
     from lightfast.engine.apps.settings import AppsConfig
 
     with pytest.raises(InvalidArgument) as caught:
-        AppsConfig({"live": {"resync_polcy": "app", "allow_code": 1}, "blender": {"resync_policy": "ask"}, "x": 3})
+        AppsConfig({"live": {"resync_polcy": "app", "allow_code": 1}, "blender": {"resync_policy": "asks"}, "x": 3})
     assert "apps.live.resync_polcy is not known: did you mean resync_policy?" in caught.value.message
     assert "apps.live.allow_code is 1: it must be true or false" in caught.value.message
-    assert "apps.blender.resync_policy is 'ask'" in caught.value.message
+    assert "apps.blender.resync_policy is 'asks'" in caught.value.message
     assert "apps.x must be a table" in caught.value.message
 
 

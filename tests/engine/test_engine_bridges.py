@@ -12,7 +12,7 @@ from tests.support.desk import App, bounded, hello, open_desk, until
 from lightfast.context.entry import Status
 from lightfast.engine.apps.bridges import BridgeRunner
 from lightfast.engine.apps.records import AppState
-from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, OscMessage, OscSender, Parameter
+from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, OscMessage, OscSender, OscServer, Parameter
 
 
 class Sender:
@@ -40,6 +40,9 @@ class Port:
     ) -> OscSender:
         self.senders.append(Sender(remote))
         return self.senders[-1]
+
+    async def serve(self, local: tuple[str, int], receive: Any) -> OscServer:
+        raise NotImplementedError
 
 
 class Scripted(Bridge):
@@ -195,3 +198,96 @@ async def test_a_bridge_whose_applications_come_by_themselves_is_not_run(tmp_pat
         assert bridge.runs == 0
         assert desk.store.declaration("/live/known/before") is not None
         await runner.close()
+
+
+async def test_each_instance_runs_on_its_own(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        seen: list[dict[str, Any]] = []
+
+        async def look(host: BridgeHost) -> None:
+            seen.append(dict(host.config))
+            host.absent("nobody answers")
+            await asyncio.Event().wait()
+
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        runner.add(Scripted(look, look), {"host": "x", "instances": [{"name": "foh", "port": 1}, {"name": "side"}]})
+        await until(lambda: len(seen) == 2)
+        assert seen == [{"host": "x", "name": "foh", "port": 1}, {"host": "x", "name": "side"}]
+        assert [(app.mount, app.state) for app in desk.registry.list()] == [
+            ("/foh", AppState.ABSENT),
+            ("/side", AppState.ABSENT),
+        ]
+        await runner.close()
+
+
+async def test_instances_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        bridge = Scripted()
+        for given, told in (
+            ([{"name": "foh"}, {"name": "foh"}], "two of the instances are named 'foh'"),
+            ([{"port": 1}], "None is none"),
+            ("foh", "must be a list of tables"),
+        ):
+            runner.add(bridge, {"instances": given})
+            assert told in runner.failures["live"]
+            assert told in desk.registry.get("live").state_reason
+        assert bridge.runs == 0
+        await runner.close()
+
+
+async def test_the_names_of_instances_may_be_any_text(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"song/tempo": 120.0})
+
+        async def join(host: BridgeHost) -> None:
+            host.absent("nobody answers")
+            app.session = host.hello(hello(name=str(host.config["name"])), app)  # type: ignore[assignment]
+            app.report_all()
+            await asyncio.Event().wait()
+
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        runner.add(Scripted(join), {"instances": [{"name": "front of house"}]})
+        await until(lambda: app.session is not None and app.joined.live.is_set())
+        (record,) = desk.registry.list()
+        assert (record.mount, record.state) == ("/front%20of%20house", AppState.LIVE)
+        await runner.close()
+
+
+async def test_an_instance_that_never_came_goes_with_its_bridge(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"song/tempo": 120.0})
+
+        async def look(host: BridgeHost) -> None:
+            if host.config["name"] == "foh":
+                app.session = host.hello(hello(name="foh"), app)  # type: ignore[assignment]
+                app.report_all()
+            else:
+                host.absent("nobody answers")
+            await asyncio.Event().wait()
+
+        runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+        runner.add(Scripted(look, look), {"instances": [{"name": "foh"}, {"name": "side"}]})
+        await until(lambda: app.session is not None and app.joined.live.is_set())
+        await desk.holds("/lightfast/apps/side/state", "absent")
+        await bounded(runner.remove("live"))
+        await bounded(app.joined.ended.wait())
+        (record,) = desk.registry.list()
+        assert (record.mount, record.state) == ("/foh", AppState.GONE)
+        await desk.holds("/lightfast/apps/side/state", None)
+        assert runner.failures == {}
+        await runner.close()
+
+
+async def test_the_same_name_for_two_kinds_is_two_mounts(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        await desk.live(App({"song/tempo": 120.0}), hello(kind="ardour", name="foh"))
+        desk.registry.absent("reaper", "nobody answers", "foh")
+        desk.registry.absent("reaper", "still nobody", "foh")
+        assert [(app.mount, app.kind, app.state) for app in desk.registry.list()] == [
+            ("/foh", "ardour", AppState.LIVE),
+            ("/foh-2", "reaper", AppState.ABSENT),
+        ]
+        assert desk.registry.get("/foh-2").state_reason == "still nobody"
+        await desk.live(App({"song/tempo": 1.0}), hello("i2", "b", kind="reaper", name="foh"))
+        assert desk.registry.get("/foh-2").state is AppState.LIVE

@@ -58,6 +58,7 @@ def test_another_kind_does_not_take_a_claimed_name() -> None:
     ("bad", "what"),
     [
         (hello("i", name="lightfast"), "cannot be the name"),
+        (hello("i", name="transport"), "cannot be the name"),
         (hello("i", name="x" * 200), "cannot be the name"),
         (hello(""), "needs a kind and an instance_id"),
         (hello("i", kind=""), "needs a kind and an instance_id"),

@@ -11,6 +11,7 @@ from tests.support.desk import Desk, bounded, open_desk, until
 
 from lightfast.context.entry import Delete, Move, Mutation, Report, Set, Status
 from lightfast.context.store import Store
+from lightfast.context.watch import bus_of
 from lightfast.core.clock import SYSTEM
 from lightfast.core.errors import Exhausted
 from lightfast.core.tasks import TaskGroup
@@ -49,6 +50,27 @@ async def test_what_waits_together_is_one_transaction_with_the_last_values(tmp_p
         await bounded(made.recorder.drained())
         assert desk.store.revision == before + 1
         assert (desk.entry("/m/a").value, desk.entry("/m/b").value) == (99.0, -99.0)
+
+
+async def test_what_counts_each_time_is_committed_each_time(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk, TaskGroup("test") as tasks:
+        made = Made(desk)
+        for value in (100.0, 0.0, 90.0):
+            made.report("/m/note", value, every=True)
+            made.report("/m/level", value)
+        seen: list[tuple[str, Any]] = []
+        bus_of(desk.store).listen(
+            ["/m//"], lambda batch: seen.extend((e.entry.path, e.entry.value) for e in batch.events)
+        )
+        tasks.start(made.recorder.run(), "recorder")
+        await bounded(made.recorder.drained())
+        await until(lambda: len(seen) == 6, lambda: seen)
+        assert [value for path, value in seen if path == "/m/note"] == [100.0, 0.0, 90.0]
+        made.report("/m/note", 1.0, every=True)
+        made.report("/m/note", 2.0, every=True)
+        assert made.recorder.backlog == 2
+        made.report("/m/note", 3.0)
+        assert made.recorder.backlog == 2, "one that does not count each time is conflated"
 
 
 async def test_a_move_stands_between_what_was_before_and_after(tmp_path: Path) -> None:

@@ -176,6 +176,24 @@ async def test_the_application_may_answer_by_reporting_the_rename(tmp_path: Path
         assert desk.registry.get("/live").state_reason == ""
 
 
+async def test_a_chain_of_renames_in_one_report_replaces_nothing(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/A/count": 1, "objects/B/count": 2}, deaf=True)
+        await desk.live(app, able())
+        await desk.store.apply([Set("/live/objects/B/count", 7)], origin="client:test")
+        app.joined.report(
+            [
+                Change("objects/C", None, moved_from="objects/B"),
+                Change("objects/B", None, moved_from="objects/A"),
+            ]
+        )
+        await until(lambda: desk.store.get("/live/objects/C/count"))
+        assert desk.entry("/live/objects/C/count").value == 7
+        assert desk.entry("/live/objects/C/count").status is Status.PENDING
+        assert desk.entry("/live/objects/B/count").value == 1
+        assert not conflicts(desk)
+
+
 async def test_two_renames_that_cross_end_with_the_application_s_and_a_record(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         app = App(dict(CUBE))

@@ -10,12 +10,16 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from tests.support.mistakes import Desk, clean_environ
+from tests.support.netns import Network
+
+from lightfast.host.plugins import PluginHost
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = sorted(
@@ -53,6 +57,25 @@ def environ(home: Path) -> dict[str, str]:
     return clean_environ() | free | {"LIGHTFAST_HOME": str(home), "PATH": scripts + os.pathsep + os.environ["PATH"]}
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Start what has the port of Live where that is free: in a network of its own, if one can be made."""
+    try:
+        net = Network() if sys.platform == "linux" else None
+    except PermissionError:
+        net = None
+    if net is None:
+        if not is_free(11_000):
+            pytest.skip("UDP port 11000 is taken: end Live, or the simulator that runs")
+        yield
+        return
+    try:
+        with net.inside():
+            yield
+    finally:
+        net.close()  # it lives on while something runs inside
+
+
 def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -85,11 +108,10 @@ def test_a_command_of_the_readme(command: str, desk: Desk, tmp_path: Path) -> No
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith(STAYS)])
 def test_a_command_that_stays(command: str, desk: Desk, tmp_path: Path) -> None:
     home = tmp_path / "home" if command == "lightfastd" else desk.home
-    if command.startswith("lightfast sim") and not is_free(11_000):
-        pytest.skip("UDP port 11000 is taken: end Live, or the simulator that runs")
-    process = subprocess.Popen(
-        shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environ(home)
-    )  # fmt: skip
+    with apart() if command.startswith("lightfast sim") else nullcontext():
+        process = subprocess.Popen(
+            shlex.split(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environ(home)
+        )  # fmt: skip
     bound = threading.Timer(30, process.kill)
     bound.start()
     lines: list[str] = []
@@ -160,6 +182,39 @@ def test_links_and_commands_of_a_readme(readme: Path) -> None:
     known = _commands()
     for command in re.findall(r"(?:`|^)lightfast ([a-z]+)", text, re.MULTILINE):
         assert command in known, f"there is no command 'lightfast {command}'"
+
+
+def test_the_page_of_the_bridges_names_them_all() -> None:
+    text = (ROOT / "bridges" / "README.md").read_text(encoding="utf-8")
+    host = PluginHost({})
+    host.load_all()
+    sections = set(re.findall(r"^## (\w+)$", text, re.MULTILINE))
+    assert {bridge.kind for bridge in host.bridges()} <= sections, "a bridge has no section"
+    offered = {plugin.name for plugin in host.records()}
+    assert sections <= offered, "a section is about no bridge"
+    for example in re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        assert set(tomllib.loads(example)["plugins"]) <= offered
+    known = {item.name for item in host.packs()} | {item.name for item in host.simulators()}
+    assert set(re.findall(r"lightfast (?:pack|sim) ([a-z]+)", text)) <= known
+
+
+@pytest.mark.parametrize("kind", ["osc", "oscquery", "supercollider", "puredata", "obs", "ardour", "ableton", "midi"])
+def test_the_settings_of_a_bridge_are_those_it_takes(kind: str) -> None:
+    """A bridge names all its settings when it is given one that it does not know."""
+    text = (ROOT / "bridges" / "README.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {kind}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section
+    listed = re.search(r"\*\*Settings\*\*: (.*?)(?:^- |^$)", section[1], re.MULTILINE | re.DOTALL)
+    assert listed
+    outside = re.sub(r"\([^()]*\)", "", listed[1])  # in brackets stand defaults and examples
+    told = set(re.findall(r"`([a-z_]+)`", outside))
+    module = f"lightfast_bridges.{kind}"
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "bridges" / module.replace(".", "/")).glob("*.py")
+    )
+    assert told
+    for name in told:
+        assert re.search(rf"""["']{name}["']|^    {name}: """, source, re.MULTILINE), f"{kind} has no setting {name}"
 
 
 def _commands() -> set[str]:

@@ -235,8 +235,8 @@ async def test_a_silent_daemon_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_silent_application_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightfast.engine.apps.link_peer.DEAD_AFTER", 0.7)
-    monkeypatch.setattr("lightfast.engine.apps.link_peer.PING_EVERY", 0.1)
+    monkeypatch.setattr("lightfast.engine.apps.link_pulse.DEAD_AFTER", 0.7)
+    monkeypatch.setattr("lightfast.engine.apps.link_pulse.PING_EVERY", 0.1)
     registry = RecordingRegistry()
     async with link_server(registry) as server, tcp_door(server) as (_, _host, port), Cable(port) as cable:
         with App.tcp("127.0.0.1", cable.port) as app:

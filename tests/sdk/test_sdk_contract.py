@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from lightfast.sdk import (
     Bridge,
     BridgeHost,
     Command,
+    Finding,
     GenerationRequest,
     Model,
     Parameter,
@@ -26,6 +27,7 @@ from lightfast.sdk import (
     Workbench,
 )
 from lightfast.sdk.testing import ContractBroken, FakeBench, check_bridge, check_provider
+from lightfast.sdk.testing.bridges import check_diagnosis
 
 MODEL = Model("one", outputs=("text",), description="one")
 
@@ -163,3 +165,50 @@ async def test_the_fake_bench_works_off_the_loop() -> None:
     bench = FakeBench()
     assert await bench.run(threading.get_ident) != threading.get_ident()
     assert bench.runs == 1
+
+
+class Diagnosing(Bridge):
+    kind = "diagnosing"
+    title = "Diagnosing"
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    async def diagnose(self, config: Mapping[str, Any]) -> Sequence[Finding]:
+        if callable(self.found):
+            await self.found()
+        return self.found  # type: ignore[no-any-return]
+
+    async def run(self, host: BridgeHost) -> None:
+        host.absent("never there")
+        await asyncio.Event().wait()
+
+
+async def _hang() -> None:
+    await asyncio.Event().wait()
+
+
+async def _raise() -> None:
+    raise OSError("no such device")
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (_hang, "took longer than 0.05 s: bound every wait"),
+        (_raise, "what is wrong is a finding, not an exception"),
+        ([Finding("bad", "x", "y", "z")], "gave the level 'bad': use one of ok, note, warning, error"),
+        ([Finding("error", "x", "y")], "without a remedy"),
+        ([Finding("ok", "", "y")], "without a subject"),
+        ([Finding("ok", "x", "")], "does not say how it stands"),
+        (["x"], "which is no Finding"),
+    ],
+)
+async def test_a_diagnosis_that_breaks_its_promises(found: Any, text: str) -> None:
+    with pytest.raises(ContractBroken) as caught:
+        await check_diagnosis(Diagnosing(found), {}, deadline=0.05)
+    assert text in str(caught.value)
+
+
+async def test_a_good_diagnosis_passes() -> None:
+    await check_bridge(Diagnosing([Finding("ok", "port", "free"), Finding("error", "port", "taken", "end it")]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -238,3 +239,24 @@ async def test_odd_descriptions_are_refused(
         with pytest.raises(InvalidArgument) as caught:
             blobs.writer(media_type, name, provenance)
         assert caught.value.field == field
+
+
+async def test_who_is_cancelled_while_a_thread_still_opens_the_file_leaves_nothing(tmp_path: Path) -> None:
+    async with open_blobs(tmp_path) as blobs:
+        writer = blobs.writer("a/b", "", PLAIN)
+        inside, go_on = threading.Event(), threading.Event()
+        real = writer._append
+
+        def slowly(data: bytes) -> None:
+            inside.set()
+            go_on.wait(10)
+            real(data)
+
+        writer._append = slowly  # type: ignore[method-assign]
+        writing = asyncio.ensure_future(writer.write(b"x" * 100))
+        await asyncio.to_thread(inside.wait, 10)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        go_on.set()
+    assert not files(tmp_path)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lightfast.core.clock import StillClock
-from lightfast.core.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
+from lightfast.core.errors import AlreadyExists, Exhausted, InvalidArgument, NotFound, Unavailable
 from lightfast.security.tokens import Scope, TokenRecord
+from lightfast.storage import requests as requests_module
 from lightfast.storage.database import Database
 from lightfast.storage.requests import Requests
 from lightfast.storage.tokens import TokenRows
@@ -27,6 +29,12 @@ async def open_requests(folder: Path, clock: StillClock) -> AsyncIterator[Reques
     finally:
         await requests.close()
         await db.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 class Work:
@@ -153,3 +161,80 @@ async def test_tokens_are_kept(tmp_path: Path) -> None:
     await rows.delete("t2")
     assert await rows.load() == [renamed]
     await db.close()
+
+
+async def test_the_filter_is_renewed_when_it_is_full_of_what_was_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests_module, "_FILTER_KEYS", 40)
+    clock, work = StillClock(), Work()
+    async with open_requests(tmp_path, clock) as requests:
+        await until(lambda: requests._filter_ready)
+        for number in range(45):
+            await requests.once("c", "M", f"old-{number}", b"p", work)
+        assert requests._filter_keys > 40, "from now on every request is looked up"
+        clock.advance(25 * 3600)
+        kept = [await requests.once("c", "M", f"new-{number}", b"p", work) for number in range(5)]
+        await requests.sweep()
+        late: list[asyncio.Future[bytes]] = []
+        read = requests._db.read
+
+        async def meanwhile(function: Any) -> Any:
+            found = await read(function)
+            patch.undo()
+            late.extend(asyncio.ensure_future(requests.once("c", "M", f"late-{n}", b"p", work)) for n in range(3))
+            await asyncio.gather(*late)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(requests._db, "read", meanwhile)
+            await requests._fill()
+        assert requests._filter_ready
+        assert requests._filter_keys == 5 + 3
+        times = work.times
+        for number in range(5):
+            assert await requests.once("c", "M", f"new-{number}", b"p", work) == kept[number]
+        for number in range(3):
+            assert await requests.once("c", "M", f"late-{number}", b"p", work) == late[number].result()
+        assert work.times == times, "what was answered is known"
+        await requests.once("c", "M", "old-1", b"p", work)
+        assert work.times == times + 1
+
+
+async def test_a_filter_is_renewed_only_where_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests_module, "_FILTER_KEYS", 40)
+    clock, work = StillClock(), Work()
+    async with open_requests(tmp_path, clock) as requests:
+        await until(lambda: requests._filter_ready)
+        for number in range(30):
+            await requests.once("c", "M", f"old-{number}", b"p", work)
+        first = requests._filter
+        await requests.renew()
+        assert requests._filter is first, "all of it is still good"
+        clock.advance(25 * 3600)
+        await requests.sweep()
+        await requests.renew()
+        assert requests._filter is not first
+        assert requests._filter_keys == 0
+
+
+async def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests_module, "_SWEEP_INTERVAL", 0.001)
+    clock, work = StillClock(), Work()
+    sweep, failures = Requests.sweep, 0
+
+    async def sweeping(mine: Requests) -> int:
+        nonlocal failures
+        if failures < 3:
+            failures += 1
+            raise Exhausted("the disk is full", reason="DISK_FULL")
+        return await sweep(mine)
+
+    monkeypatch.setattr(Requests, "sweep", sweeping)
+    async with open_requests(tmp_path, clock) as requests:
+        await requests.once("c", "M", "id", b"p", work)
+        clock.advance(25 * 3600)
+        async with asyncio.timeout(10):
+            while await requests._db.query("SELECT 1 FROM requests"):
+                await asyncio.sleep(0.001)
+        assert failures == 3

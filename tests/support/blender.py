@@ -51,6 +51,9 @@ class Joined:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     number: int = 0
 
+    def declare(self, parameters: Sequence[sdk.Parameter]) -> None:
+        pass
+
     def report(self, changes: Sequence[sdk.Change]) -> None:
         for change in changes:
             self.reports += 1

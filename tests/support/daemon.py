@@ -60,7 +60,7 @@ class Daemon:
         begin = time.monotonic() if begin is None else begin
         while not self._is_written(self.process.pid):
             if self.process.poll() is not None:
-                raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log()}")
+                raise AssertionError(f"the daemon ended with {self.process.returncode} at its start:\n{self.log()}")
             if time.monotonic() - begin > within:
                 self.kill()
                 raise AssertionError(f"the daemon was not ready within {within} s:\n{self.log()}")
@@ -141,7 +141,7 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             if error is None:
                 code = self.stop()
-                assert code == 0, f"the daemon ended with {code}:\n{self.log()}"
+                assert code == 0, f"the daemon ended with {code} when it was stopped:\n{self.log()}"
             else:
                 self.kill()
 

@@ -19,6 +19,8 @@ from lightfast.api.v1.assets_pb2_grpc import AssetServiceStub
 from lightfast.api.v1.context_pb2_grpc import ContextServiceStub
 from lightfast.api.v1.generation_pb2_grpc import GenerationServiceStub
 from lightfast.api.v1.links_pb2_grpc import LinkServiceStub
+from lightfast.api.v1.show_pb2_grpc import ShowServiceStub
+from lightfast.api.v1.transport_pb2_grpc import TransportServiceStub
 from lightfast.context.leases import Leases
 from lightfast.context.store import Store
 from lightfast.context.watch import Bus
@@ -27,7 +29,10 @@ from lightfast.core.config import Row
 from lightfast.core.ring import ErrorRing
 from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.registry import AppRegistry
+from lightfast.engine.journal.journal import Journal
 from lightfast.engine.links.links import Links
+from lightfast.engine.show.show import Show
+from lightfast.engine.transport.transport import Transport
 from lightfast.gateway.router import Gateway
 from lightfast.host.plugins import PluginHost
 from lightfast.security.tokens import LOCAL, Scope, TokenBook
@@ -43,8 +48,10 @@ STUBS: dict[str, Any] = {
     "assets": AssetServiceStub,
     "apps": AppServiceStub,
     "links": LinkServiceStub,
+    "transport": TransportServiceStub,
     "generation": GenerationServiceStub,
     "admin": AdminServiceStub,
+    "show": ShowServiceStub,
 }
 
 
@@ -81,7 +88,12 @@ class Daemon:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, tcp: str = "127.0.0.1:0", bookmark_interval: float = 5.0, **bounds: Any
+    folder: Path,
+    *,
+    tcp: str = "127.0.0.1:0",
+    bookmark_interval: float = 5.0,
+    with_transport: bool = False,
+    **bounds: Any,
 ) -> AsyncIterator[Daemon]:
     """Run everything below *folder*."""
     async with AsyncExitStack() as stack:
@@ -109,6 +121,18 @@ async def running(
         links = Links(store, db)
         await links.start()
         stack.push_async_callback(links.close)
+        transport = None
+        if with_transport:  # it writes what it shows, and others count revisions
+            transport = Transport(store, registry, SYSTEM)
+            await transport.start()
+            stack.push_async_callback(transport.close)
+        show = await Show.open(store, db, SYSTEM, tasks)
+        stack.push_async_callback(show.close)
+        gateway.may_write = show.check_ai
+        journal = Journal(store, links, SYSTEM, folder / "recordings")
+        stack.push_async_callback(journal.close)
+        for name, room in (("apps", registry), ("links", links), ("replays", journal.replays)):
+            show.panic.join(name, room)
         host = PluginHost({}, folder / "plugins", folder / "plugins.json")
         errors = ErrorRing(100)
         services = Services(
@@ -127,6 +151,9 @@ async def running(
                 Row("ai.key", '"sk-123"', "file", "A secret.", secret=True),
             ],
             errors=errors.newest,
+            transport=transport,
+            show=show,
+            journal=journal,
         )
         server = GrpcServer(services, **bounds)
         found = await server.start(tcp, folder / "grpc.sock")

@@ -41,6 +41,9 @@ class RecordingSession:
         self.failed: list[tuple[int, str]] = []
         self.lost_reasons: list[str] = []
 
+    def declare(self, parameters: Sequence[sdk.Parameter]) -> None:
+        pass
+
     def report(self, changes: Sequence[sdk.Change]) -> None:
         self.changes.extend(changes)
 

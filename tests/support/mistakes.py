@@ -56,6 +56,13 @@ def run(
     )  # fmt: skip
 
 
+def told(home: Path, *arguments: str | Path) -> Told:
+    """Run `lightfast` on the daemon of *home*; return all it said, without the lines on how a command is used."""
+    done = run("--home", home, *arguments)
+    errors = done.stderr.partition("\n\n")[2] if done.stderr.startswith("Usage:") else done.stderr
+    return Told(done.returncode, done.stdout + errors)
+
+
 def serve(home: Path, *flags: str, environ: Mapping[str, str] | None = None) -> Told:
     """Start a daemon that is expected to refuse."""
     done = run("serve", "--home", home, *PORTS, *(part for flag in flags for part in ("--set", flag)), environ=environ)

@@ -10,7 +10,20 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from lightfast.sdk import AppChannel, Call, Change, Hello, OscMessage, OscSender, Value, Wish
+from lightfast.sdk import (
+    AppChannel,
+    Asset,
+    Call,
+    Change,
+    Hello,
+    OscMessage,
+    OscSender,
+    OscServer,
+    Parameter,
+    Peer,
+    Value,
+    Wish,
+)
 from lightfast.wire.osc.port import OscPort
 from lightfast_bridges.ableton.bridge import AbletonBridge
 from lightfast_bridges.ableton.live_set import LiveSet, demo_set
@@ -34,6 +47,10 @@ async def until(true: Callable[[], Any], seconds: float = 10.0) -> Any:
     return found
 
 
+def _under(path: str, root: str) -> bool:
+    return path == root or path.startswith(root + "/")
+
+
 class Session:
     """Records what a bridge tells the engine; a small `AppSession`."""
 
@@ -43,6 +60,7 @@ class Session:
         self.hello = hello
         self.channel = channel
         self.values: dict[str, Value] = {}
+        self.declared = {one.pattern: one for one in hello.parameters}
         self.reports: list[Change] = []
         self.syncs = 0
         self.settled: dict[int, Value | None] = {}
@@ -52,14 +70,29 @@ class Session:
         self.problem = ""
         self.gone = ""
         self._call_ids = itertools.count(1)
+        self._wished: dict[int, str] = {}
 
     def report(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self.reports.append(change)
-            if change.value is None:
-                self.values.pop(change.path, None)
+            if change.moved_from:
+                self._wished = {
+                    wish_id: change.path + path[len(change.moved_from) :] if _under(path, change.moved_from) else path
+                    for wish_id, path in self._wished.items()
+                }
+                for path in self._below(change.moved_from):
+                    self.values[change.path + path[len(change.moved_from) :]] = self.values.pop(path)
+            elif change.value is None:
+                for path in self._below(change.path):
+                    del self.values[path]
             else:
                 self.values[change.path] = change.value
+
+    def _below(self, root: str) -> list[str]:
+        return [path for path in self.values if _under(path, root)]
+
+    def declare(self, parameters: Sequence[Parameter]) -> None:
+        self.declared = {one.pattern: one for one in parameters}
 
     def synced(self) -> None:
         self.syncs += 1
@@ -68,6 +101,8 @@ class Session:
         assert wish_id not in self.settled
         assert wish_id not in self.rejected
         self.settled[wish_id] = value
+        if value is not None:
+            self.values[self._wished[wish_id]] = value
 
     def reject(self, wish_id: int, reason: str) -> None:
         assert wish_id not in self.settled
@@ -93,6 +128,7 @@ class Session:
     # what a test asks for
 
     def wish(self, wish_id: int, path: str, value: Value | None, *, signal: bool = False) -> None:
+        self._wished[wish_id] = path
         self.channel.apply([Wish(wish_id, path, value, 0 if signal else wish_id, signal)])
 
     async def call(self, command: str, **arguments: Value) -> Value | None:
@@ -125,6 +161,7 @@ class Host:
 
     def __init__(self, config: Mapping[str, Any], loss: random.Random | None = None) -> None:
         self.config = config
+        self.folder = ""
         self.lost = 0
         self._loss = loss
         self.port = OscPort()
@@ -135,7 +172,7 @@ class Host:
         self.sessions.append(Session(hello, channel))
         return self.sessions[-1]
 
-    def absent(self, reason: str) -> None:
+    def absent(self, reason: str, name: str = "") -> None:
         self.reasons.append(reason)
 
     async def open_osc(
@@ -159,6 +196,17 @@ class Host:
         self.lost += lost
         return lost
 
+    async def serve_osc(
+        self, local: tuple[str, int], receive: Callable[[list[tuple[Peer, list[OscMessage]]]], None]
+    ) -> OscServer:
+        return await self.port.serve_osc(local, receive)
+
+    async def save_asset(self, name: str, media_type: str, data: bytes) -> Asset:
+        raise NotImplementedError
+
+    async def load_asset(self, sha256: str) -> bytes:
+        raise NotImplementedError
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / 10)
 
@@ -166,7 +214,10 @@ class Host:
 class Live:
     """A running simulator; `live` is its set, in reach of the test."""
 
-    def __init__(self, port: int, reply_port: int, tick: float, make: Callable[[], LiveSet]) -> None:
+    def __init__(
+        self, port: int, reply_port: int, tick: float, make: Callable[[], LiveSet], *, fork: bool = False
+    ) -> None:
+        self.fork = fork
         self.port = port
         self.reply_port = reply_port
         self.live = make()
@@ -175,7 +226,7 @@ class Live:
 
     async def start(self) -> None:
         ready: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
-        simulator = AbletonSimulator(self._tick, lambda: self.live)
+        simulator = AbletonSimulator(self._tick, lambda: self.live, fork=self.fork)
         self._task = asyncio.ensure_future(simulator.run(("127.0.0.1", self.port), self.reply_port, ready.set_result))
         await asyncio.wait((ready, self._task), return_when=asyncio.FIRST_COMPLETED)
         if self._task.done():
@@ -191,10 +242,15 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def simulated(
-    *, reply_port: int, port: int = 0, tick: float = 0.005, make: Callable[[], LiveSet] = demo_set
+    *,
+    reply_port: int,
+    port: int = 0,
+    tick: float = 0.005,
+    make: Callable[[], LiveSet] = demo_set,
+    fork: bool = False,
 ) -> AsyncIterator[Live]:
     """Run a Live simulator."""
-    live = Live(port, reply_port, tick, make)
+    live = Live(port, reply_port, tick, make, fork=fork)
     await live.start()
     try:
         yield live
@@ -203,10 +259,12 @@ async def simulated(
 
 
 @contextlib.asynccontextmanager
-async def bridged(*, loss: random.Random | None = None, **config: Any) -> AsyncIterator[Host]:
-    """Run the bridge on a recording host."""
+async def bridged(
+    *, loss: random.Random | None = None, bridge: AbletonBridge | None = None, **config: Any
+) -> AsyncIterator[Host]:
+    """Run the bridge, one of its own or *bridge*, on a recording host."""
     host = Host({"poll": 0.1, "silence": 0.5, **config}, loss)
-    task = asyncio.ensure_future(AbletonBridge().run(host))
+    task = asyncio.ensure_future((bridge or AbletonBridge()).run(host))
     try:
         yield host
     finally:

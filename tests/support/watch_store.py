@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from lightfast.context.entry import Entry, Event, EventType, Transaction
 from lightfast.context.watch import Bus
-from lightfast_link.path import compile_pattern, is_under
+from lightfast_link.path import Pattern, is_under
 from lightfast_link.value import Value
 
 
@@ -69,9 +70,12 @@ class MemoryStore:
         """Drop the events up to *revision*."""
         self.oldest_revision = max(self.oldest_revision, revision)
 
-    def select(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
-        compiled = compile_pattern(pattern)
-        return [self.entries[path] for path in sorted(self.entries) if compiled.matches(path)]
+    def get(self, path: str) -> Entry | None:
+        return self.entries.get(path)
+
+    def visit(self, pattern: Pattern) -> Iterator[list[str]]:
+        for path in list(self.entries):
+            yield [path] if path in self.entries and pattern.matches(path) else []
 
     async def replay(self, after_revision: int, until_revision: int, limit: int) -> list[Transaction]:
         self.replays += 1

@@ -135,8 +135,10 @@ async def test_every_method_names_a_scope(tmp_path: Path) -> None:
     from lightfast.wire.grpc.generation import GenerationService
     from lightfast.wire.grpc.health import HealthService
     from lightfast.wire.grpc.links import LinkService
+    from lightfast.wire.grpc.transport import TransportService
 
-    for service in (AdminService, AppService, AssetService, ContextService, GenerationService, LinkService):
+    services = (AdminService, AppService, AssetService, ContextService, GenerationService, LinkService)
+    for service in (*services, TransportService):
         methods = {method.name for method in service.DESCRIPTOR.methods}
         assert set(service.SCOPES) == methods
         assert None not in service.SCOPES.values()
@@ -182,6 +184,8 @@ async def test_reflection_lists_all_services(tmp_path: Path, version: str) -> No
             "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
             *(f"lightfast.api.v1.{name}Service" for name in ("Context", "Asset", "App", "Link", "Generation", "Admin")),
+            "lightfast.api.v1.TransportService",
+            "lightfast.api.v1.ShowService",
         }
         symbol = reflection_pb2.ServerReflectionRequest(file_containing_symbol="lightfast.api.v1.ContextService")
         await call.write(symbol)

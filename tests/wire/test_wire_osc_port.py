@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from tests.support.osc_live import free_port, until
 
 from lightfast.core.errors import InvalidArgument
@@ -18,6 +19,7 @@ from lightfast.core.osc_build import encode
 from lightfast.sdk import BridgeError
 from lightfast.wire.osc.decoders import decode_with_python_osc, decoder_named
 from lightfast.wire.osc.port import OscPort
+from lightfast.wire.osc.socket import UdpSocket
 
 
 def udp() -> socket.socket:
@@ -162,3 +164,19 @@ def test_random_bytes_are_contained(data: bytes, head: bytes) -> None:
             decoder_named(name)(head + data)
         except OscError:
             continue
+
+
+async def test_what_cannot_be_sent_is_logged_once_until_it_can() -> None:
+    """A bridge asks again every second or two: with the network down, that is not a line each."""
+    opened = await UdpSocket.open(("127.0.0.1", 0), lambda _: None)
+    remote = ("127.0.0.1", opened.address[1])
+    try:
+        with capture_logs() as logs:
+            for _ in range(5):
+                assert not opened.send(bytes(70_000), remote)
+            assert opened.send(b"/x\0\0,\0\0\0", remote)
+            assert not opened.send(bytes(70_000), remote)
+    finally:
+        opened.close()
+    assert [line["event"] for line in logs] == ["osc message not sent"] * 2
+    assert opened.counts.dropped_sending == 6

@@ -122,7 +122,7 @@ async def test_a_squatter_learns_nothing() -> None:
             (0,),
             (
                 "the application speaks version 0 of the link protocol, the daemon 1: the application is older, "
-                "update Lightfast inside the application (for Blender: 'lightfast pack blender')"
+                "update Lightfast inside the application: 'lightfast pack blender'"
             ),
         ),
         (
@@ -271,7 +271,7 @@ async def test_bytes_that_are_no_frames_end_with_a_word() -> None:
 
 
 async def test_silence_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightfast.engine.apps.link_peer.GREETING", 0.3)
+    monkeypatch.setattr("lightfast.engine.apps.link_pulse.GREETING", 0.3)
     async with link_server() as server, tcp_door(server) as (_, host, port):
         raw = await Raw.open(host, port)
         error = await raw.frame("error")

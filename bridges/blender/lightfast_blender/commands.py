@@ -170,9 +170,7 @@ def stop() -> bool:
 def _playback(wanted: bool) -> bool:
     if not host.windowed():
         raise Refused("this Blender runs without a window and cannot play: use frame_set")
-    if host.playing() != wanted:
-        with host.in_window():
-            bpy.ops.screen.animation_play()
+    host.play(wanted)
     return host.playing()
 
 

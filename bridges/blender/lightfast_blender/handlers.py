@@ -37,7 +37,7 @@ def _depsgraph(*arguments: Any) -> None:
 @bpy.app.handlers.persistent
 def _frame(*arguments: Any) -> None:
     if _session is not None and not render.busy:
-        _session.rescan_later()
+        _session.framed()
 
 
 @bpy.app.handlers.persistent

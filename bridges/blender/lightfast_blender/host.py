@@ -33,6 +33,13 @@ def playing() -> bool:
     return windowed() and manager is not None and any(window.screen.is_animation_playing for window in manager.windows)
 
 
+def play(wanted: bool) -> None:
+    """Start or stop playback; there must be a window."""
+    if playing() != wanted:
+        with in_window():
+            bpy.ops.screen.animation_play()
+
+
 def push_undo(message: str) -> None:
     """Make an undo step, where undo is on; a mode without global undo does without."""
     with contextlib.suppress(RuntimeError), in_window():

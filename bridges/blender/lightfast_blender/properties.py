@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import bpy
 from lightfast_link.path import decode_segment, encode_segment
 
-from . import document, identity, stored
+from . import document, host, identity, stored
 from .values import Refused, coerce, from_property
 
 Read = Callable[[Any], Any]
@@ -198,9 +198,18 @@ SCENE = (
     _rna("render/resolution_x", "int"),
     _rna("render/resolution_y", "int"),
     _rna("render/resolution_percentage", "int"),
+    Field("render/frame_rate", lambda scene: scene.render.fps / scene.render.fps_base),
+)
+SCREEN = (
+    Field(
+        "is_animation_playing",
+        lambda _: host.playing() if host.windowed() else None,
+        lambda _, value, where: host.play(coerce(value, "bool", None, where)),
+    ),
 )
 _FIELDS = {family: {field.name: field for field in fields} for family, fields in FAMILIES.items()}
 _SCENE_FIELDS = {field.name: field for field in SCENE}
+_SCREEN_FIELDS = {field.name: field for field in SCREEN if host.windowed()}
 _OURS = {identity.PROPERTY, document.PROPERTY, stored.GROUP, stored.KINDS, "_RNA_UI", "cycles", "cycles_visibility"}
 
 
@@ -245,6 +254,12 @@ def read_scene(scene: Any) -> Dict[str, Any]:
     return result
 
 
+def read_screen() -> Dict[str, Any]:
+    """Return what the window shows: whether it plays."""
+    values = {field.name: field.read(None) for field in SCREEN}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def active_scene() -> Any:
     """Return the scene in view."""
     return getattr(bpy.context, "scene", None) or bpy.data.scenes[0]
@@ -267,6 +282,8 @@ def resolve(path: str) -> Target:
     first, _, rest = path.strip("/").partition("/")
     if first == "scene":
         return _in_scene(path, rest)
+    if first == "screen" and host.windowed():
+        return _target(None, _SCREEN_FIELDS, rest, path)
     if first not in FAMILIES:
         raise Refused("%s: there is nothing at %r; the branches are scene, %s" % (path, first, ", ".join(FAMILIES)))
     segment, _, rest = rest.partition("/")

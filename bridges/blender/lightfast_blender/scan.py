@@ -59,7 +59,7 @@ class Scanner:
                 seen.add(prefix)
                 other = name in before and before[name] != after[name] and prefix not in moved
                 self._compare(prefix, properties.read_block(family, block), after[name], now, changes, anew=other)
-        seen.add("scene")
+        seen.update(("scene", "screen"))
         self._scene(now, changes)
         for prefix in [prefix for prefix in self.known if prefix not in seen]:
             self._compare(prefix, {}, "", now, changes)
@@ -79,14 +79,16 @@ class Scanner:
         self._scene(now, changes)
         return changes
 
-    def frame(self) -> List[Change]:
-        """Compare the current frame only, for playback."""
+    def frame(self, since: int) -> List[Change]:
+        """Compare the current frame only, for playback; it is there *since* (ns since 1970)."""
+        changes: List[Change] = []
+        self._compare("screen", properties.read_screen(), "", since, changes)
         frame = properties.active_scene().frame_current
         known = self.known.setdefault("scene", {})
-        if known.get("frame_current") == frame:
-            return []
-        known["frame_current"] = frame
-        return [Change("scene/frame_current", frame, time.time_ns())]
+        if known.get("frame_current") != frame:
+            known["frame_current"] = frame
+            changes.append(Change("scene/frame_current", frame, since))
+        return changes
 
     def remember(self, path: str, value: Any) -> None:
         """Take note of a value that was settled, so that it is not reported as well.
@@ -120,6 +122,7 @@ class Scanner:
 
     def _scene(self, now: int, changes: List[Change]) -> None:
         self._compare("scene", properties.read_scene(properties.active_scene()), "", now, changes)
+        self._compare("screen", properties.read_screen(), "", now, changes)
 
     def _compare(
         self,
@@ -174,7 +177,7 @@ class Scanner:
 def _split(path: str) -> Tuple[str, str]:
     """Return the prefix of what holds the property at *path*, and the path below it."""
     first, _, rest = path.partition("/")
-    if first == "scene":
+    if first in ("scene", "screen"):
         return first, rest
     name, _, rest = rest.partition("/")
     return first + "/" + name, rest

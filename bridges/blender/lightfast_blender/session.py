@@ -63,6 +63,7 @@ class Session:
         self._reload = False
         self._reload_at = 0.0
         self._active = 0.0
+        self._frame_time = 0
 
     # life
 
@@ -123,6 +124,11 @@ class Session:
     def rescan_later(self) -> None:
         """Compare everything as soon as it is affordable."""
         self._dirty = self._full_due = True
+
+    def framed(self) -> None:
+        """Take note that another frame was reached, now."""
+        self._frame_time = time.time_ns()
+        self.rescan_later()
 
     def rescan(self) -> None:
         """Compare everything at the next pump."""
@@ -241,9 +247,11 @@ class Session:
             self._calls.arrived(client, event[1], Refused("the asset did not arrive: %s" % event[2]))
 
     def _apply(self, client: LinkClient, wishes: List[Any]) -> None:
-        signals = {wish.id for wish in wishes if wish.signal}
+        signals = {wish.id: wish.path.strip("/") for wish in wishes if wish.signal}
         for answer in apply.apply(wishes, self.scanner):
             if answer.wish_id in signals:
+                if not answer.refused:  # nobody waits for an answer, but somebody may measure when it arrived
+                    self._send(client, [Change(signals[answer.wish_id], answer.value, time.time_ns())])
                 continue
             if answer.refused:
                 client.rejected(answer.wish_id, answer.refused)
@@ -254,7 +262,7 @@ class Session:
 
     def _look(self, client: LinkClient, now: float) -> None:
         if host.playing():
-            self._send(client, self.scanner.frame())
+            self._send(client, self.scanner.frame(self._frame_time or time.time_ns()))
             self._dirty = self._full_due = True
             return
         if host.windowed() and now >= self._next_full + LOOK_AROUND:

@@ -24,7 +24,8 @@ TIMEOUT = 1.0
 TRIES = 3
 
 Send = Callable[..., None]
-_MARKS = itertools.count(1_000_001)  # unlike any index or value
+MARKS = itertools.count(1_000_001)
+"""Numbers unlike any index or value, each used once."""
 
 
 class NoAnswerError(Exception):
@@ -57,15 +58,18 @@ class Span:
 class Asker:
     """Asks, and finds the answers in what `hear` is given."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, window: int = WINDOW) -> None:
+        """*window* is how many questions may be under way: about as many as Live works off per tick."""
         self._send = send
+        self.absent: set[tuple[Any, ...]] = set()
+        """What this AbletonOSC has not, which is not asked for again."""
         self._questions: dict[str, list[_Question]] = {}
         self._spans: list[Span] = []
-        self._window = asyncio.Semaphore(WINDOW)
+        self._window = asyncio.Semaphore(window)
         self.last_error = ""
 
-    def hear(self, address: str, args: tuple[Any, ...]) -> None:
-        """Take one message: it may answer a question, be an error, or be none of our business."""
+    def hear(self, address: str, args: tuple[Any, ...]) -> bool:
+        """Take one message: it may answer a question (then true), be an error, or be none of our business."""
         if address == ERROR:
             self.last_error = " ".join(str(arg) for arg in args)
         for span in self._spans:
@@ -73,7 +77,8 @@ class Asker:
         for question in self._questions.get(address, ()):
             if _fits(question, args) and not question.answer.done():
                 question.answer.set_result(args)
-                return
+                return True
+        return False
 
     def _hear_span(self, span: Span, address: str, args: tuple[Any, ...]) -> None:
         if address == MARK and args[1:2] == (span.first,):
@@ -123,7 +128,7 @@ class Asker:
 
         Raises `NoAnswerError` where the marks do not come back: it may have been carried out or not.
         """
-        first, last = next(_MARKS), next(_MARKS)
+        first, last = next(MARKS), next(MARKS)
         span = Span(first, last, address, asyncio.get_running_loop().create_future())
         self._spans.append(span)
         try:
@@ -138,6 +143,24 @@ class Asker:
         finally:
             self._spans.remove(span)
         return span
+
+    async def offers(self, address: str, *args: Any) -> tuple[Any, ...] | None:
+        """Return the answer of what only some versions have, or `None`; what was not there once is not asked again."""
+        if (address, *args) in self.absent:
+            return None
+        answer = await self.probe(address, *args)
+        if answer is None:
+            self.absent.add((address, *args))
+        return answer
+
+    async def knows(self, address: str, *args: Any) -> bool:
+        """Say whether there is such an address; *args* make a question that can be answered."""
+        if (address,) in self.absent:
+            return False
+        if await self.probe(address, *args) is None:
+            self.absent.add((address,))
+            return False
+        return True
 
     async def probe(self, address: str, *args: Any) -> tuple[Any, ...] | None:
         """Return the answer of a getter that may not exist, or `None`: a mark has come back instead."""

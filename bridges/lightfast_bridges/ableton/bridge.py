@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import difflib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,14 +13,20 @@ from lightfast.sdk import (
     BridgeError,
     BridgeHost,
     Command,
+    Finding,
     OscMessage,
     OscSender,
+    OscServer,
     Parameter,
+    Timeline,
 )
 from lightfast_bridges.ableton.asking import NoAnswerError
 from lightfast_bridges.ableton.commands import commands
-from lightfast_bridges.ableton.paths import Target, declarations
-from lightfast_bridges.ableton.session import EndedError, LiveSession, Settings
+from lightfast_bridges.ableton.diagnosis import look
+from lightfast_bridges.ableton.paths import declarations
+from lightfast_bridges.ableton.session import EndedError, Lasting, LiveSession
+from lightfast_bridges.ableton.settings import Settings, settings_of
+from lightfast_bridges.ableton.share import CHECK, Share
 
 log = structlog.get_logger("lightfast.bridges.ableton")
 
@@ -36,11 +39,11 @@ class AbletonBridge(Bridge):
 
     kind = "ableton"
     title = "Ableton Live"
+    timeline = Timeline(playing="song/is_playing", position="song/current_song_time", unit="beats", tempo="song/tempo")
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        """*config* is the plugin's table: remote, reply_port, name, meters, parameters, poll, silence."""
+        """*config* is the plugin's table; see `settings.Settings`. Each instance adds its own."""
         self._config = dict(config or {})
-        self._asked: Counter[Target] = Counter()
 
     def parameters(self) -> Sequence[Parameter]:
         """Return what is known of every set's paths."""
@@ -50,9 +53,23 @@ class AbletonBridge(Bridge):
         """Return Live's verbs."""
         return commands()
 
+    async def diagnose(self, config: Mapping[str, Any]) -> Sequence[Finding]:
+        """Say whether AbletonOSC answers, and what is in the way if not."""
+        try:
+            settings = settings_of({**self._config, **config})
+        except BridgeError as error:
+            return [Finding("error", "[plugins.ableton]", str(error), "correct lightfast.toml")]
+        return await look(settings)
+
     async def run(self, host: BridgeHost) -> None:
-        """Join Live until cancelled."""
+        """Join Live until cancelled, and let others share it."""
         settings = settings_of({**self._config, **host.config})
+        share = Share(settings.budget, settings.share_reply_port)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_share(host, settings, share))
+            await self._run(host, settings, Lasting(share=share))
+
+    async def _run(self, host: BridgeHost, settings: Settings, lasting: Lasting) -> None:
         inbox = _Inbox()
         attempt = 0
         while True:
@@ -69,15 +86,18 @@ class AbletonBridge(Bridge):
                 attempt += 1
                 continue
             try:
-                await self._serve(host, sender, settings, inbox)
+                await self._serve(host, sender, settings, lasting, inbox)
             finally:
                 sender.close()
 
-    async def _serve(self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: _Inbox) -> None:
+    async def _serve(
+        self, host: BridgeHost, sender: OscSender, settings: Settings, lasting: Lasting, inbox: _Inbox
+    ) -> None:
         """Look for Live and join it, again and again."""
         attempt = 0
         while True:
-            session = LiveSession(host, sender, settings, self._asked)
+            session = LiveSession(host, sender, settings, lasting)
+            lasting.share.send = sender.send
             inbox.session = session
             try:
                 await session.asker.ask("/live/test", begins=(), tries=1)
@@ -95,6 +115,33 @@ class AbletonBridge(Bridge):
                     await host.sleep(BACKOFF[-1])
             finally:
                 inbox.session = None
+
+
+async def _share(host: BridgeHost, settings: Settings, share: Share) -> None:
+    """Serve other AbletonOSC clients until cancelled, where the settings say so."""
+    if settings.share is None:
+        return
+    server = await _serving(host, settings.share, share)
+    log.info("Live is shared", address=server.address)
+    share.server = server
+    try:
+        while True:
+            await host.sleep(CHECK)
+            share.sweep()
+    finally:
+        share.server = None
+        server.close()
+
+
+async def _serving(host: BridgeHost, address: tuple[str, int], share: Share) -> OscServer:
+    attempt = 0
+    while True:
+        try:
+            return await host.serve_osc(address, share.receive)
+        except BridgeError as error:
+            log.warning("Live cannot be shared", reason=str(error), share=address)
+            await host.sleep(_pause(attempt))
+            attempt += 1
 
 
 class _Inbox:
@@ -121,41 +168,6 @@ async def _rest(host: BridgeHost, inbox: _Inbox, seconds: float) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-_KINDS: dict[str, type[Any]] = {
-    "reply_port": int,
-    "name": str,
-    "meters": bool,
-    "parameters": int,
-    "poll": float,
-    "silence": float,
-}
-
-
-def settings_of(config: Mapping[str, Any]) -> Settings:
-    """Return the settings in a plugin's table; raise `BridgeError` that names a wrong one."""
-    known: dict[str, Any] = {}
-    names = ("remote", *_KINDS)
-    for name in config:
-        if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(names)}"
-            raise BridgeError(f"ableton.{name} is no setting of this plugin: {hint}")
-    if "remote" in config:
-        host, _, port = str(config["remote"]).rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-            raise BridgeError(f"ableton.remote is {config['remote']!r}: write HOST:PORT, like 127.0.0.1:11000")
-        known["remote"] = (host, int(port))
-    for name, kind in _KINDS.items():
-        if name in config:
-            value = config[name]
-            with contextlib.suppress(TypeError, ValueError):
-                if isinstance(value, bool) == (kind is bool):
-                    known[name] = kind(value)
-                    continue
-            raise BridgeError(f"ableton.{name} is {value!r}: write a value of type {kind.__name__}")
-    return Settings(**known)
 
 
 def _reply_host(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightfast.sdk import Argument, Call, Command, Value
 from lightfast_bridges.ableton.asking import Asker
+from lightfast_bridges.ableton.values import told_cues, told_notes
 
 _TRACK = Argument("track", "int", True, "Index of the track, from 0.")
 _SCENE = Argument("scene", "int", True, "Index of the scene, from 0.")
@@ -68,23 +69,25 @@ def _notes(arguments: Mapping[str, Value]) -> list[Any]:
     return out
 
 
-def _told_notes(args: tuple[Any, ...]) -> Value:
-    """Return the notes of an answer as maps."""
-    notes = [args[at : at + 5] for at in range(2, len(args) - 4, 5)]
-    return [
-        {
-            "pitch": int(pitch),
-            "start": float(start),
-            "duration": float(duration),
-            "velocity": float(velocity),
-            "mute": bool(mute),
-        }
-        for pitch, start, duration, velocity, mute in notes
-    ]
+def _notes_of(args: tuple[Any, ...]) -> Value:
+    return told_notes(args[2:])
 
 
-def _told_cues(args: tuple[Any, ...]) -> Value:
-    return [{"name": str(name), "time": float(time)} for name, time in zip(args[::2], args[1::2], strict=False)]
+def _values(arguments: Mapping[str, Value]) -> list[Any]:
+    """Return track, device and the values of its first parameters."""
+    values = arguments["values"]
+    if not isinstance(values, (list, tuple)) or not values or not all(type(one) in (int, float) for one in values):
+        raise ValueError("values must be a list of numbers, one for each parameter from the first on")
+    return [arguments["track"], arguments["device"], *(float(one) for one in values)]
+
+
+def _names(arguments: Mapping[str, Value]) -> list[Any]:
+    """Return names of notes, or ids."""
+    names = arguments.get("names", arguments.get("ids"))
+    if not isinstance(names, list) or not names:
+        raise ValueError("it takes a list with at least one in it")
+    given = [arguments[name] for name in ("track", "scene") if name in arguments]
+    return [*given, *names]
 
 
 def _song(name: str, description: str, *arguments: Argument, effect: str = "reversible") -> Verb:
@@ -118,10 +121,17 @@ _ROWS = (
     _song("delete_scene", "Delete a scene.", _SCENE, effect="destructive"),
     _song("undo", "Undo the last step in Live, whoever made it."),
     _song("redo", "Redo what was undone in Live."),
-    Verb("song.get_cue_points", "Return the cue points.", effect="read", answer=_told_cues,
+    Verb("song.get_cue_points", "Return the cue points.", effect="read", answer=told_cues,
          address="/live/song/get/cue_points"),
     Verb("song.jump_to_cue", "Go to a cue point.", (Argument("cue", "", True, "Its number or name."),),
          address="/live/song/cue_point/jump"),
+    Verb("song.add_or_delete_cue", "Set a cue point here, or delete the one that is here.",
+         address="/live/song/cue_point/add_or_delete"),
+    Verb("song.set_cue_name", "Rename a cue point.",
+         (Argument("cue", "int", True, "Its number."), Argument("name", "string", True, "Its new name.")),
+         address="/live/song/cue_point/set/name"),
+    Verb("song.export_structure", "Write the set's structure as JSON into the temporary folder of Live's machine.",
+         effect="read", answer=bool, address="/live/song/export/structure"),
     Verb("track.stop_all_clips", "Stop the clips of a track.", (_TRACK,)),
     Verb("track.delete_device", "Delete a device.", (_TRACK, _DEVICE), "destructive", structural=True),
     Verb("track.delete_clip", "Delete a clip.", (_TRACK, _SCENE), "destructive", structural=True),
@@ -137,7 +147,7 @@ _ROWS = (
     Verb("clip.stop", "Stop a clip.", (_TRACK, _SCENE)),
     Verb("clip.duplicate_loop", "Double the loop of a clip with its notes.", (_TRACK, _SCENE)),
     Verb("clip.get_notes", "Return the notes of a MIDI clip.", (_TRACK, _SCENE), "read",
-         answer=_told_notes, address="/live/clip/get/notes"),
+         answer=_notes_of, address="/live/clip/get/notes"),
     Verb("clip.add_notes", "Add notes to a MIDI clip.",
          (_TRACK, _SCENE, Argument("notes", "list", True, "Maps or lists: pitch, start and duration in beats, "
                                    "velocity, mute.")), pack=_notes, address="/live/clip/add/notes"),
@@ -147,6 +157,18 @@ _ROWS = (
           Argument("time", "double", False, "From here, in beats."),
           Argument("time_span", "double", False, "So many beats.")), "destructive",
          address="/live/clip/remove/notes"),
+    Verb("clip.remove_notes_by_id", "Remove notes from a MIDI clip by Live's ids of them.",
+         (_TRACK, _SCENE, Argument("ids", "list", True, "The ids.")), "destructive", pack=_names),
+    Verb("clips.filter", "Mute the clips whose names end in notes that are not among these.",
+         (Argument("names", "list", True, "Names of notes, for example C, F#."),), pack=_names),
+    Verb("clips.unfilter", "Unmute all clips, or those of some tracks.",
+         (Argument("first", "int", False, "The first track."), Argument("end", "int", False, "The track after."))),
+    Verb("device.set_parameters", "Set the first parameters of a device at once.",
+         (_TRACK, _DEVICE, Argument("values", "list", True, "One number for each.")), pack=_values,
+         address="/live/device/set/parameters/value"),
+    Verb("midimap.map_cc", "Map a MIDI controller to a parameter.",
+         (_TRACK, _DEVICE, Argument("parameter", "int", True, "Index of the parameter, from 0."),
+          Argument("channel", "int", True, "MIDI channel, from 0."), Argument("cc", "int", True, "Controller."))),
     Verb("scene.fire", "Play a scene.", (_SCENE,)),
     Verb("scene.fire_as_selected", "Play a scene and select the next one.", (_SCENE,)),
     Verb("scene.fire_selected", "Play the selected scene and select the next one."),
@@ -155,10 +177,14 @@ _ROWS = (
 )  # fmt: skip
 VERBS = {verb.name: verb for verb in _ROWS}
 _PATH = Argument("path", "string", True, "Under the mount, for example tracks/0/output_meter_level.")
+NOTES = frozenset({"clip.add_notes", "clip.remove_notes", "clip.remove_notes_by_id", "clip.duplicate_loop"})
+"""What changes the notes of a clip."""
 LISTEN = (
     Command("start_listen", "Follow a property that is not followed by itself (meters, positions).", (_PATH,), "read"),
     Command("stop_listen", "Give one start_listen up; the last one stops it.", (_PATH,), "read"),
-)
+    Command("read", "Read one property and return it; notes, selected clip and device are only read so.",
+            (_PATH,), "read"),
+)  # fmt: skip
 
 
 def commands() -> list[Command]:

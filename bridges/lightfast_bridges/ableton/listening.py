@@ -20,8 +20,10 @@ MAX_LISTENERS = 8192
 class Listeners:
     """The listeners of one session."""
 
-    def __init__(self, asker: Asker, send: Send) -> None:
+    def __init__(self, asker: Asker, send: Send, held_elsewhere: Callable[[Target], bool] = lambda _: False) -> None:
+        """*held_elsewhere* says whether somebody else goes on listening through us."""
         self._asker = asker
+        self._held_elsewhere = held_elsewhere
         self._send = send
         self._held: Counter[Target] = Counter()
         self.deaf: set[Target] = set()
@@ -34,6 +36,10 @@ class Listeners:
         """Return how many want *target*."""
         return self._held[target]
 
+    def targets(self) -> list[Target]:
+        """Return all that is listened to."""
+        return list(self._held)
+
     async def acquire(self, target: Target) -> bool:
         """Listen to *target*; False where Live does not let us. Live answers with the value now."""
         self._held[target] += 1
@@ -45,20 +51,30 @@ class Listeners:
             self._held[target] -= 1
         elif self._held.pop(target, 0):
             self.deaf.discard(target)
-            self._send(target.stop_listen, *target.ids)
+            if not self._held_elsewhere(target):
+                self._send(target.stop_listen, *target.ids)
 
-    async def keep(self, wanted: Iterable[Target], exists: Callable[[Target], bool]) -> None:
+    async def keep(
+        self,
+        wanted: Iterable[Target],
+        exists: Callable[[Target], bool],
+        stuck: Callable[[Target], bool] = lambda _: False,
+        covered: Callable[[Target], bool] = lambda _: False,
+    ) -> None:
         """Hold each of *wanted* and what else is held and *exists*; start all of them anew.
 
         After tracks or scenes have come or gone the same index names another object; starting a
-        listener again ties it to the object that has the index now.
+        listener again ties it to the object that has the index now. One that is *stuck* cannot be started again;
+        where its object is not *covered* by another one, it is deaf.
         """
         for target in [held for held in self._held if not exists(held)]:
             self.forget(target)
         self.deaf.clear()
         for target in wanted:
             self._held[target] = self._held[target] or 1
-        await asyncio.gather(*(self._start(target) for target in list(self._held)))
+        held = list(self._held)
+        self.deaf |= {target for target in held if stuck(target) and not covered(target)}
+        await asyncio.gather(*(self._start(target) for target in held if not stuck(target)))
 
     def forget(self, target: Target) -> None:
         """Drop *target*, whose object is gone: its listener went with it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from lightfast_bridges.ableton.live_more import forked, lists
 from lightfast_bridges.ableton.live_set import Clip, Knob, LiveSet
 from lightfast_bridges.ableton.live_tables import LiveTables, Params, Say, at, ids_of
 
@@ -15,15 +16,18 @@ GREETING = "Lightfast Live simulator"
 class LiveApi(LiveTables):
     """All handlers by address."""
 
-    def __init__(self, live: LiveSet, say: Say) -> None:
+    def __init__(self, live: LiveSet, say: Say, *, fork: bool = False) -> None:
         """*say* sends a message to whoever spoke last."""
-        super().__init__(live, say)
+        super().__init__(live, say, fork=fork)
         self._application()
         self._song()
         self._track()
         self._clip()
         self._scene()
         self._device()
+        lists(self)
+        if fork:
+            forked(self)
 
     def _application(self) -> None:
         add = self.handlers
@@ -32,8 +36,10 @@ class LiveApi(LiveTables):
         add["/live/application/get/version"] = lambda _: (12, 0)
         add["/live/application/get/average_process_usage"] = lambda _: (0.05,)
         add["/live/api/get/log_level"] = lambda _: ("info",)
-        for ignored in ("api/set/log_level", "api/show_message", "api/reload", "midimap/map_cc"):
+        for ignored in ("api/set/log_level", "api/show_message"):
             self._method(ignored, lambda _: None)
+        self._method("api/reload", lambda _: self.forget_listeners())
+        self._method("midimap/map_cc", self._map_cc)
 
     def _song(self) -> None:
         live, song, add = self.live, self.live.song, self.handlers
@@ -49,10 +55,16 @@ class LiveApi(LiveTables):
         self._method("song/create_scene", lambda p: live.add_scene(int(p[0])))
         self._method("song/delete_track", lambda p: live.tracks.remove(at(live.tracks, p[0])))
         self._method("song/delete_scene", self._delete_scene)
+        self._method("song/create_return_track", lambda _: live.add_return())
+        self._method("song/delete_return_track", lambda p: live.delete_return(int(p[0])))
+        self._method("song/duplicate_track", lambda p: live.duplicate_track(int(p[0])))
+        self._method("song/duplicate_scene", lambda p: live.duplicate_scene(int(p[0])))
+        self._method("song/set_or_delete_cue", lambda _: live.set_or_delete_cue())
+        self._method("song/cue_point/add_or_delete", lambda _: live.set_or_delete_cue())
+        self._method("song/cue_point/set/name", self._name_cue)
         for ignored in (
-            "capture_and_insert_scene", "capture_midi", "create_return_track", "delete_return_track",
-            "duplicate_scene", "duplicate_track", "force_link_beat_time", "redo", "re_enable_automation",
-            "set_or_delete_cue", "tap_tempo", "trigger_session_record", "undo",
+            "capture_and_insert_scene", "capture_midi", "force_link_beat_time", "redo", "re_enable_automation",
+            "tap_tempo", "trigger_session_record", "undo",
         ):  # fmt: skip
             self._method(f"song/{ignored}", lambda _: None)
         add["/live/song/get/num_tracks"] = lambda p: (len(live.tracks), *p)
@@ -65,6 +77,11 @@ class LiveApi(LiveTables):
         self._listening(
             "/live/song/{}_listen/beat", lambda _: live.beats, "beat", lambda _, value: self._tell_beat(value)
         )
+
+    def _map_cc(self, params: Params) -> None:
+        self._knob(params)
+        at([*range(16)], params[3])
+        at([*range(128)], params[4])
 
     def _tell_beat(self, beat: int) -> None:
         if self.live.song["is_playing"]:
@@ -85,8 +102,14 @@ class LiveApi(LiveTables):
 
     def _jump_to_cue(self, params: Params) -> None:
         names = [name for name, _ in self.live.cues]
+        if isinstance(params[0], str) and params[0] not in names:
+            return  # without a word, as AbletonOSC does
         index = names.index(params[0]) if isinstance(params[0], str) else int(params[0])
         self._jump(at(self.live.cues, index)[1])
+
+    def _name_cue(self, params: Params) -> None:
+        _, time = at(self.live.cues, params[0])
+        self.live.cues[int(params[0])] = (str(params[1]), time)
 
     def _delete_scene(self, params: Params) -> None:
         scene = at(self.live.scenes, params[0])
@@ -119,34 +142,33 @@ class LiveApi(LiveTables):
 
     def _track(self) -> None:
         live, add = self.live, self.handlers
-        self._method("track/stop_all_clips", lambda p: live.stop(self._one_track(p)))
-        self._method("track/delete_device", lambda p: self._one_track(p).devices.remove(self._one_device(p)))
+        self._method("track/stop_all_clips", lambda p: live.stop(self.track(p)))
+        self._method("track/delete_device", lambda p: self.track(p).devices.remove(self.device(p)))
         self._method("track/delete_clip", self._delete_clip)
-        add["/live/track/get/send"] = lambda p: (*ids_of(p, 2), at(self._one_track(p).sends, p[1]))
+        add["/live/track/get/send"] = lambda p: (*ids_of(p, 2), at(self.track(p).sends, p[1]))
         add["/live/track/set/send"] = self._set_send
-        add["/live/track/get/num_devices"] = lambda p: (int(p[0]), len(self._one_track(p).devices))
+        add["/live/track/get/num_devices"] = lambda p: (*ids_of(p, 1), len(self.track(p).devices))
         for name in ("name", "length", "color"):
             add[f"/live/track/get/clips/{name}"] = partial(self._of_clips, name)
-            add[f"/live/track/get/arrangement_clips/{name}"] = lambda p: (int(p[0]),)
         for name in ("name", "type", "class_name", "can_have_chains"):
             add[f"/live/track/get/devices/{name}"] = partial(self._of_devices, name)
 
     def _of_clips(self, name: str, params: Params) -> Params:
-        slots = self._one_track(params).slots
-        return (int(params[0]), *(slot.clip[name] if slot.clip else None for slot in slots))
+        slots = self.track(params).slots
+        return (*ids_of(params, 1), *(slot.clip[name] if slot.clip else None for slot in slots))
 
     def _of_devices(self, name: str, params: Params) -> Params:
-        return (int(params[0]), *(device[name] for device in self._one_track(params).devices))
+        return (*ids_of(params, 1), *(device[name] for device in self.track(params).devices))
 
     def _set_send(self, params: Params) -> None:
-        track = self._one_track(params)
+        track = self.track(params)
         at(track.sends, params[1])
         if not 0 <= params[2] <= 1:
             raise ValueError(f"Invalid value {params[2]:g} for send")
         track.sends[int(params[1])] = float(params[2])
 
     def _delete_clip(self, params: Params) -> None:
-        self._clip_of(params)
+        self.clip(params)
         self._slot(params).fill(None)
 
     def _clip(self) -> None:
@@ -163,33 +185,31 @@ class LiveApi(LiveTables):
 
     def _fire(self, stem: str, params: Params) -> None:
         self._find(stem, params)
-        self.live.fire(self._one_track(params), int(params[1]))
+        self.live.fire(self.track(params), int(params[1]))
 
     def _stop(self, stem: str, params: Params) -> None:
         self._find(stem, params)
-        self.live.stop(self._one_track(params))
+        self.live.stop(self.track(params))
 
     def _create_clip(self, params: Params) -> None:
         slot = self._slot(params)
-        if slot.clip is not None or not self._one_track(params).midi:
+        if slot.clip is not None or not self.track(params).midi:
             raise RuntimeError("Clip creation needs an empty slot of a MIDI track")
         slot.fill(Clip("", float(params[2])))
 
     def _duplicate_clip(self, params: Params) -> None:
-        source = self._clip_of(params)
-        copy = Clip(source["name"], source["length"], midi=source["is_midi_clip"], color=source["color"])
-        copy.notes = list(source.notes)
-        self._slot(params[2:4]).fill(copy)
+        source = self.clip(params)
+        self._slot(params[2:4]).fill(source.copy())
 
     def _duplicate_loop(self, params: Params) -> None:
-        clip = self._clip_of(params)
+        clip = self.clip(params)
         length = clip["length"]
         clip.notes += [(note[0], note[1] + length, *note[2:]) for note in clip.notes]
         clip["length"] = length * 2
         clip["loop_end"] = clip["loop_start"] + length * 2
 
     def _midi(self, params: Params) -> Clip:
-        clip = self._clip_of(params)
+        clip = self.clip(params)
         if not clip["is_midi_clip"]:
             raise RuntimeError("The clip is not a MIDI clip")
         return clip
@@ -237,7 +257,7 @@ class LiveApi(LiveTables):
 
     def _device(self) -> None:
         add = self.handlers
-        add["/live/device/get/num_parameters"] = lambda p: (*ids_of(p, 2), len(self._one_device(p).knobs))
+        add["/live/device/get/num_parameters"] = lambda p: (*ids_of(p, 2), len(self.device(p).knobs))
         for name in ("name", "value", "min", "max", "is_quantized"):
             add[f"/live/device/get/parameters/{name}"] = partial(self._of_knobs, name)
         add["/live/device/get/parameter/value"] = lambda p: (*ids_of(p, 3), self._knob(p)["value"])
@@ -245,17 +265,19 @@ class LiveApi(LiveTables):
         add["/live/device/get/parameter/name"] = lambda p: (*ids_of(p, 3), self._knob(p)["name"])
         self._method("device/set/parameter/value", lambda p: self._knob(p).put("value", p[3]))
         self._method("device/set/parameters/value", self._set_parameters)
-        self._listening("/live/device/{}_listen/parameter/value", self._knob, "value", self._tell_parameter)
+        self._listening(
+            "/live/device/{}_listen/parameter/value", self._knob, "value", self._tell_parameter, sticks=True
+        )
 
     def _of_knobs(self, name: str, params: Params) -> Params:
-        return (*ids_of(params, 2), *(knob[name] for knob in self._one_device(params).knobs))
+        return (*ids_of(params, 2), *(knob[name] for knob in self.device(params).knobs))
 
     def _knob(self, params: Params) -> Knob:
-        found: Knob = at(self._one_device(params).knobs, params[2])
+        found: Knob = at(self.device(params).knobs, params[2])
         return found
 
     def _set_parameters(self, params: Params) -> None:
-        for knob, value in zip(self._one_device(params).knobs, params[2:], strict=False):
+        for knob, value in zip(self.device(params).knobs, params[2:], strict=False):
             knob.put("value", value)
 
     def _tell_parameter(self, params: Params, value: float) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lightfast_bridges.ableton.names import CLIP, CLIP_SLOT, SCENE, SONG, TRACK, VIEW, Property
+from lightfast_bridges.ableton.names import CHAIN, CLIP, CLIP_SLOT, SCENE, SONG, TRACK, VIEW, Property
 
-_EMPTY: dict[str, Any] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
+_EMPTY: dict[str, Any] = {"bool": False, "int": 0, "double": 0.0, "string": "", "list": ()}
+
+MAX_RETURNS = 12
 Watcher = Callable[[Any], None]
 
 
@@ -82,8 +84,24 @@ class Device(Node):
     """One device."""
 
     def __init__(self, name: str, class_name: str, kind: int, knobs: list[Knob]) -> None:
-        super().__init__((), name=name, class_name=class_name, type=kind, can_have_chains=False)
+        super().__init__((), name=name, class_name=class_name, type=kind, can_have_chains="Group" in class_name)
+        self.chains: list[Chain] = []
         self.knobs = [Knob("Device On", 0, 1, 1, steps=True), *knobs]
+
+    def copy(self) -> Device:
+        """Return a copy, without what nobody watches."""
+        knobs = [
+            Knob(one["name"], one["min"], one["max"], one["value"], steps=one["is_quantized"]) for one in self.knobs[1:]
+        ]
+        return Device(self["name"], self["class_name"], self["type"], knobs)
+
+
+class Chain(Node):
+    """One chain of a rack."""
+
+    def __init__(self, name: str, devices: list[Device]) -> None:
+        super().__init__(CHAIN, name=name, volume=0.85)
+        self.devices = devices
 
 
 class Clip(Node):
@@ -95,6 +113,13 @@ class Clip(Node):
             is_midi_clip=midi, is_audio_clip=not midi, looping=True, warping=True, gain=0.4,
         )  # fmt: skip
         self.notes: list[tuple[int, float, float, float, bool]] = []
+
+    def copy(self) -> Clip:
+        """Return a copy that does not play."""
+        copy = Clip(self["name"], self["length"], midi=self["is_midi_clip"])
+        copy.values.update(self.values, is_playing=False)
+        copy.notes = list(self.notes)
+        return copy
 
 
 class Slot(Node):
@@ -118,11 +143,15 @@ class Track(Node):
             TRACK, name=name, volume=0.85, color=color, can_be_armed=True, is_visible=True,
             has_midi_input=midi, has_audio_input=not midi, has_audio_output=True,
             playing_slot_index=-1, fired_slot_index=-1, current_monitoring_state=1,
+            input_routing_type="All Ins" if midi else "Ext. In", input_routing_channel="All Channels" if midi else "1",
+            output_routing_type="Main", output_routing_channel="Track In",
         )  # fmt: skip
         self.midi = midi
         self.slots = [Slot() for _ in range(scenes)]
         self.devices: list[Device] = []
         self.sends = [0.0] * returns
+        self.arrangement: list[tuple[str, float, float]] = []
+        """Name, length and start of each clip in the arrangement."""
 
 
 class LiveSet:
@@ -136,9 +165,62 @@ class LiveSet:
         self.view = Node(VIEW)
         self.tracks: list[Track] = []
         self.scenes: list[Node] = []
-        self.returns = 2
+        self.return_tracks = [self._own(name) for name in ("A-Reverb", "B-Delay")]
+        self.main = self._own("Main")
         self.cues: list[tuple[str, float]] = [("Intro", 0.0), ("Drop", 32.0)]
         self.beats = Node((Property("beat", "int"),), beat=-1)
+
+    @staticmethod
+    def _own(name: str) -> Track:
+        track = Track(name, midi=False, scenes=0, returns=0)
+        track["can_be_armed"] = False
+        return track
+
+    @property
+    def returns(self) -> int:
+        """How many return tracks there are."""
+        return len(self.return_tracks)
+
+    def add_return(self) -> None:
+        """Add a return track at the end, and a send to it everywhere."""
+        if self.returns >= MAX_RETURNS:
+            raise RuntimeError("There are as many return tracks as Live has")
+        self.return_tracks.append(self._own(f"{chr(ord('A') + self.returns)}-Return"))
+        for track in self.tracks:
+            track.sends.append(0.0)
+
+    def delete_return(self, index: int) -> None:
+        """Delete a return track and the sends to it."""
+        _within(index, self.returns)
+        del self.return_tracks[index]
+        for track in self.tracks:
+            del track.sends[index]
+
+    def duplicate_track(self, index: int) -> None:
+        """Put a copy of a track behind it."""
+        _within(index, len(self.tracks))
+        source = self.tracks[index]
+        copy = self.add_track(index + 1, midi=source.midi, name=source["name"])
+        copy.values.update(source.values, playing_slot_index=-1)
+        copy.sends = list(source.sends)
+        copy.devices = [device.copy() for device in source.devices]
+        for mine, other in zip(copy.slots, source.slots, strict=True):
+            mine.fill(other.clip.copy() if other.clip is not None else None)
+
+    def duplicate_scene(self, index: int) -> None:
+        """Put a copy of a scene behind it."""
+        _within(index, len(self.scenes))
+        self.add_scene(index + 1, self.scenes[index]["name"])
+        self.scenes[index + 1].values.update(self.scenes[index].values)
+        for track in self.tracks:
+            clip = track.slots[index].clip
+            track.slots[index + 1].fill(clip.copy() if clip is not None else None)
+
+    def set_or_delete_cue(self) -> None:
+        """Delete the cue point that is here, or set one."""
+        now = self.song["current_song_time"]
+        left = [cue for cue in self.cues if cue[1] != now]
+        self.cues = left if len(left) < len(self.cues) else sorted([*left, ("", now)], key=lambda cue: cue[1])
 
     def add_scene(self, index: int, name: str = "") -> None:
         """Insert a scene; -1 is the end."""
@@ -223,6 +305,10 @@ def demo_set() -> LiveSet:
         for scene in (1, 2):
             track.slots[scene].fill(Clip(f"{name} {live.scenes[scene]['name']}", 4.0 * scene, midi=midi, color=color))
             live.scenes[scene]["is_empty"] = False
+    keys = Device("Instrument Rack", "InstrumentGroupDevice", 2, [Knob("Macro 1", 0, 127, 0)])
+    keys.chains = [Chain("Pad", [Device("Analog", "UltraAnalog", 2, [Knob("Cutoff", 0, 1, 0.5)])])]
+    live.tracks[2].devices.append(keys)
+    live.tracks[0].arrangement = [("Intro beat", 16.0, 0.0), ("Drop beat", 32.0, 32.0)]
     bass = live.tracks[1].slots[1].clip
     if bass is not None:
         bass.notes = [(36, 0.0, 0.5, 100.0, False), (43, 2.0, 0.5, 90.0, False)]

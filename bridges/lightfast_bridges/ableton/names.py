@@ -20,11 +20,18 @@ class Follow(Enum):
     """It is read again and again: Live has no listener for it."""
     ASKED = "asked"
     """It is listened to while a client wants it (command `start_listen`)."""
+    READ = "read"
+    """It is read when a client asks for it (command `read`): too long, or an error where it does not apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One property. *kind* is a kind of value, *unit* as OSCQuery names it."""
+    """One property. *kind* is a kind of value, *unit* as OSCQuery names it.
+
+    *methods* set a flag that has no setter: the method for true, and the one for false. *shape* says what all the
+    arguments of the answer are, where it is not one value: `list`, `cues` (name and time), `notes` (five each),
+    `ids` (indices, which are set one by one, too) or `version`.
+    """
 
     name: str
     kind: str
@@ -35,6 +42,13 @@ class Property:
     description: str = ""
     follow: Follow = Follow.LISTEN
     signal: bool = False
+    methods: tuple[str, str] | None = None
+    shape: str = ""
+
+    @property
+    def settable(self) -> bool:
+        """Say whether AbletonOSC has a setter for it."""
+        return self.access == "rw" and self.methods is None
 
 
 BEATS = "time.beats"
@@ -48,9 +62,28 @@ def _color(what: str) -> tuple[Property, Property]:
     )
 
 
+def _routing(side: str) -> tuple[Property, ...]:
+    return tuple(
+        one
+        for part in ("type", "channel")
+        for one in (
+            Property(f"{side}_routing_{part}", "string", follow=Follow.POLL, description=f"{side.title()} {part}."),
+            Property(f"available_{side}_routing_{part}s", "list", "r", follow=Follow.POLL, shape="list",
+                     description=f"What {side}_routing_{part} can be."),
+        )
+    )  # fmt: skip
+
+
+APPLICATION = (
+    Property("version", "string", "r", follow=Follow.POLL, shape="version", description="Version of Live."),
+    Property("average_process_usage", "double", "r", minimum=0, follow=Follow.POLL, signal=True,
+             description="Load of Live."),
+)  # fmt: skip
+
 SONG = (
     Property("tempo", "double", minimum=20, maximum=999, unit="time.bpm", description="Tempo of the song."),
-    Property("is_playing", _FLAG, "r", description="The transport runs; see start_playing and stop_playing."),
+    Property("is_playing", _FLAG, methods=("continue_playing", "stop_playing"),
+             description="The transport runs. True plays from where it is, false stops; see start_playing, too."),
     Property("current_song_time", "double", minimum=0, unit=BEATS, signal=True, description="Song position."),
     Property("song_length", "double", "r", unit=BEATS, description="Length of the arrangement."),
     Property("signature_numerator", "int", minimum=1, maximum=99, description="Beats in a bar."),
@@ -76,7 +109,8 @@ SONG = (
     Property("nudge_up", _FLAG, follow=Follow.ASKED, description="The tempo is pushed."),
     Property("can_redo", _FLAG, "r", follow=Follow.POLL, description="There is something to redo."),
     Property("can_undo", _FLAG, "r", follow=Follow.POLL, description="There is something to undo."),
-)
+    Property("cue_points", "list", "r", follow=Follow.POLL, shape="cues", description="Names and times of the cues."),
+)  # fmt: skip
 
 TRACK = (
     Property("name", "string", description="Name of the track."),
@@ -93,6 +127,11 @@ TRACK = (
     Property("fold_state", _FLAG, follow=Follow.ASKED, description="The group is folded."),
     Property("current_monitoring_state", "int", minimum=0, maximum=2, follow=Follow.ASKED,
              description="Monitoring: in, auto, off."),
+    *_routing("input"),
+    *_routing("output"),
+    *(Property(f"arrangement_clips/{name}", "list", "r", follow=Follow.POLL, shape="list", description=text)
+      for name, text in (("name", "Names of the clips in the arrangement."), ("length", "Their lengths in beats."),
+                         ("start_time", "Where they start, in beats."))),
     Property("is_grouped", _FLAG, "r", follow=Follow.ASKED, description="The track lies in a group."),
     Property("is_visible", _FLAG, "r", follow=Follow.ASKED, description="The track is not hidden in a group."),
     Property("has_audio_input", _FLAG, "r", follow=Follow.ASKED, description="It takes audio."),
@@ -152,6 +191,7 @@ CLIP = (
     Property("velocity_amount", "double", minimum=0, maximum=1, follow=Follow.ASKED, description="Velocity."),
     Property("warp_mode", "int", minimum=0, maximum=6, follow=Follow.ASKED, description="Warp mode."),
     Property("warping", _FLAG, follow=Follow.ASKED, description="Warping is on."),
+    Property("notes", "list", "r", follow=Follow.READ, shape="notes", description="The notes of a MIDI clip."),
 )  # fmt: skip
 
 SCENE = (
@@ -175,6 +215,8 @@ DEVICE = (
 VIEW = (
     Property("selected_scene", "int", minimum=0, description="The selected scene."),
     Property("selected_track", "int", minimum=0, description="The selected track."),
+    Property("selected_clip", "list", follow=Follow.READ, shape="ids", description="Track and scene."),
+    Property("selected_device", "list", follow=Follow.READ, shape="ids", description="Track and device."),
 )
 
 PARAMETER = (
@@ -209,17 +251,42 @@ def _kind(name: str, place: str, properties: tuple[Property, ...]) -> Kind:
     return Kind(name, place, {one.name: one for one in properties})
 
 
+CHAIN = (
+    Property("name", "string", follow=Follow.POLL, description="Name of the chain."),
+    Property("volume", "double", minimum=0, maximum=1, follow=Follow.POLL, description="Fader of the chain."),
+    Property("panning", "double", minimum=-1, maximum=1, follow=Follow.POLL, description="Pan of the chain."),
+    Property("mute", _FLAG, follow=Follow.POLL, description="The chain is muted."),
+    Property("solo", _FLAG, follow=Follow.POLL, description="The chain is soloed."),
+    Property("color", "int", minimum=0, maximum=0xFFFFFF, follow=Follow.POLL, description="Color, 0xRRGGBB."),
+)
+"""Only where AbletonOSC has `/live/chain/…`, as its pull request #199 adds it; it has no listeners."""
+
+NOT_OF_EXTRAS = frozenset({
+    "arm", "can_be_armed", "current_monitoring_state", "fired_slot_index", "fold_state", "is_foldable", "is_grouped",
+    "is_visible", "playing_slot_index", "has_audio_input", "has_midi_input", "has_midi_output",
+    *(one.name for one in TRACK if "input_routing" in one.name or one.name.startswith("arrangement_clips")),
+})  # fmt: skip
+"""What return tracks and the main track have not, or AbletonOSC cannot tell of them."""
+NOT_OF_MAIN = frozenset({"mute", "solo"})
+"""What the main track has not, besides."""
+MAIN = "master"
+"""How AbletonOSC's forks name the main track; they name return tracks `return_0` and so on."""
+
 KINDS = {
     kind.name: kind
     for kind in (
+        _kind("application", "application", APPLICATION),
         _kind("song", "song", SONG),
         _kind("track", "tracks/*", TRACK),
         _kind("clip_slot", "tracks/*/clip_slots/*", CLIP_SLOT),
         _kind("clip", "tracks/*/clips/*", CLIP),
         _kind("scene", "scenes/*", SCENE),
         _kind("device", "tracks/*/devices/*", DEVICE),
+        _kind("chain", "tracks/*/devices/*/chains/*", CHAIN),
         _kind("view", "view", VIEW),
     )
 }
 SENDS = "tracks/*/sends/*"
 PARAMETERS = "tracks/*/devices/*/parameters/*"
+NESTED = "tracks/*/devices/*/chains/*/devices/*/parameters/*"
+"""Parameters of a device in a chain of a rack; AbletonOSC's `/live/chain/device/…`, in pull request #199."""

@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
+from lightfast.sdk import AppSession, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
 from lightfast_bridges.ableton import commands
 from lightfast_bridges.ableton.asking import Asker, NoAnswerError
-from lightfast_bridges.ableton.layout import Layout, read_layout
-from lightfast_bridges.ableton.paths import Target, declarations, target_of
-from lightfast_bridges.ableton.surface import Surface
+from lightfast_bridges.ableton.calls import Runner
+from lightfast_bridges.ableton.declared import declared
+from lightfast_bridges.ableton.layout import Depth, Layout, read_layout
+from lightfast_bridges.ableton.objects import Objects
+from lightfast_bridges.ableton.paths import Target
+from lightfast_bridges.ableton.settings import Settings
+from lightfast_bridges.ableton.share import Share
+from lightfast_bridges.ableton.surface import Heard, Surface
 from lightfast_bridges.ableton.wishes import Wishes
 
 log = structlog.get_logger("lightfast.bridges.ableton")
@@ -26,37 +31,44 @@ ROTATION = 32
 """Polled properties read again in each round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How one Live is joined; *poll* and *silence* in seconds."""
-
-    remote: tuple[str, int] = ("127.0.0.1", 11_000)
-    reply_port: int = 11_001
-    name: str = ""
-    meters: bool = False
-    parameters: int = 64
-    poll: float = 2.0
-    silence: float = 6.0
-
-
 class EndedError(Exception):
     """The session is over, for the reason it carries."""
+
+
+@dataclass(slots=True)
+class Lasting:
+    """What outlives one session with a Live: what clients follow, which object is which, who else listens."""
+
+    asked: Counter[Target] = field(default_factory=Counter)
+    """What clients want followed (`start_listen`)."""
+    objects: Objects = field(default_factory=Objects)
+    share: Share = field(default_factory=Share)
 
 
 class LiveSession:
     """Joins Live, keeps it in step, and ends with `EndedError`; the engine's `AppChannel` to it."""
 
-    def __init__(
-        self, host: BridgeHost, sender: OscSender, settings: Settings, asked: Counter[Target] | None = None
-    ) -> None:
-        """*asked* counts what clients want followed (`start_listen`); it outlives the session."""
+    def __init__(self, host: BridgeHost, sender: OscSender, settings: Settings, lasting: Lasting | None = None) -> None:
+        lasting = lasting or Lasting()
         self._host = host
-        self._asked = Counter[Target]() if asked is None else asked
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._send = sender.send
-        self.asker = Asker(sender.send)
-        self._surface = Surface(self.asker, sender.send, meters=settings.meters, parameters=settings.parameters)
+        self._share = lasting.share
+        self.asker = Asker(sender.send, settings.budget)
+        self._surface = Surface(
+            self.asker,
+            sender.send,
+            lasting.objects,
+            meters=settings.meters,
+            parameters=settings.parameters,
+            depth=settings.depth,
+            held_elsewhere=self._share.holds,
+        )
+        self._share.held = lambda one: self._surface.listeners.holders(one) > 0
+        self._share.stuck = self._surface.doubts.is_stuck
+        self._share.reloaded = self._surface.reloaded
+        self._runner = Runner(self.asker, self._surface, lasting.asked)
         self._session: AppSession | None = None
         self._wishes: Wishes | None = None
         self._heard = self._loop.time()
@@ -71,24 +83,31 @@ class LiveSession:
     def receive(self, messages: Sequence[OscMessage]) -> None:
         """Take the messages of one wake-up."""
         self._heard = self._loop.time()
+        heard: list[Heard] = []
         for address, _, args in messages:
             if address == STARTUP and self._session is not None:
                 self._end("Live has restarted")
                 return
-            self.asker.hear(address, tuple(args))
-        self._surface.hear(messages)
+            if address == STARTUP:
+                continue
+            arguments = tuple(args)
+            mine = self._share.hear(address, arguments)
+            answered = mine and self.asker.hear(address, arguments)
+            heard.append((address, arguments, answered))
+        self._surface.hear(heard)
 
     async def run(self) -> None:
         """Join and stay; raises `EndedError` when Live is gone, `NoAnswerError` before it has joined."""
-        layout = await read_layout(self.asker)
+        layout = await read_layout(self.asker, self._settings.depth)
         session = self._session = self._host.hello(await self._hello(layout), self)
-        self._wishes = Wishes(session, self.asker, self._send, self._surface.held)
+        self._wishes = Wishes(session, self.asker, self._send, self._surface.held, max(1, self._settings.budget // 2))
         self._surface.session = session
         self._surface.wishes = self._wishes
         try:
             await self._stay(session, layout)
         finally:
             self._wishes.stop()
+            self._share.detach()
             if not self._ended.done():
                 self._ended.set_result("the bridge stops")
             if not self.closed:
@@ -102,7 +121,8 @@ class LiveSession:
                 tasks.create_task(self._watch_end())
                 tasks.create_task(self._keep_alive())
                 await self._synchronize(session, layout)
-                await self._listen_again()
+                await self._runner.listen_again()
+                self._share.attach()
                 tasks.create_task(self._keep_in_step(session))
                 tasks.create_task(self._keep_polling())
         except* EndedError:
@@ -125,7 +145,7 @@ class LiveSession:
             generation=-1,
             simulator=simulator is not None,
             transport="osc",
-            parameters=tuple(declarations()),
+            parameters=tuple(declared(layout, lambda _: None)),
             commands=tuple(commands.commands()),
             capabilities=frozenset({"readback"}),
         )
@@ -161,6 +181,7 @@ class LiveSession:
                 continue
             try:
                 await self._surface.synchronize(full=False)
+                self._share.attach()
             except NoAnswerError as error:
                 session.degraded(f"{error}; trying again")
                 self._surface.stale.set()
@@ -189,22 +210,36 @@ class LiveSession:
         layout = self._surface.layout
         names = await self.asker.ask("/live/song/get/track_names", tries=1)
         scenes = await self.asker.ask("/live/song/get/num_scenes", tries=1)
-        devices = {}
-        for index in self._turns(len(layout.tracks), 4):
-            found = await self.asker.ask("/live/track/get/devices/name", index, tries=1)
-            devices[index] = [str(name) for name in found[1:]]
         if layout is not self._surface.layout:
             return  # it was read anew meanwhile
-        if (
-            len(names) != len(layout.tracks)
-            or scenes[0] != len(layout.scenes)
-            or any(found != [one.name for one in layout.tracks[index].devices] for index, found in devices.items())
-            or any(str(name) != self._surface.held(f"tracks/{index}/name") for index, name in enumerate(names))
-        ) and not layout.problem:
+        if not layout.problem and self._differs(layout, names, int(scenes[0])):
             self._surface.stale.set()
+            return
+        if layout.send_names:
+            returns = await self.asker.ask("/live/song/get/return_track_names", tries=1)
+            if [str(name) for name in returns] != layout.send_names:
+                self._surface.stale.set()
+                return
+        self._turn += 1
+        for index in self._turns(len(layout.tracks) if layout.depth >= Depth.PARAMETERS else 0, 4):
+            found = await self.asker.ask("/live/track/get/devices/name", index, tries=1)
+            if layout is not self._surface.layout:
+                return
+            if [str(name) for name in found[1:]] != [one.name for one in layout.tracks[index].devices]:
+                self._surface.stale.set()
         polled = self._surface.polled()
         await self._surface.read([polled[index] for index in self._turns(len(polled), ROTATION)])
-        self._turn += 1
+
+    def _differs(self, layout: Layout, names: Sequence[object], scenes: int) -> bool:
+        """Say whether the set has other tracks or scenes than *layout*."""
+        if scenes != len(layout.scenes):
+            return True
+        if layout.depth is Depth.SONG:
+            return False
+        held = self._surface.held
+        return len(names) != len(layout.tracks) or any(
+            str(name) != held(f"tracks/{index}/name") for index, name in enumerate(names)
+        )
 
     def _turns(self, count: int, size: int) -> list[int]:
         """Return the indices whose turn it is, at most *size* of *count*."""
@@ -234,54 +269,9 @@ class LiveSession:
         if self._tasks is None or self._ended.done():
             session.fail(call.call_id, "Live is gone")
             return
-        task = self._tasks.create_task(self._call(session, call))
+        task = self._tasks.create_task(self._runner.run(session, call))
         self._calls[call.call_id] = task
         task.add_done_callback(lambda _: self._calls.pop(call.call_id, None))
-
-    async def _call(self, session: AppSession, call: Call) -> None:
-        try:
-            if call.command in ("start_listen", "stop_listen"):
-                await self._listen(call)
-                session.result(call.call_id, None)
-                return
-            verb = commands.VERBS.get(call.command)
-            if verb is None:
-                raise ValueError(f"Live has no command {call.command}")  # noqa: TRY301
-            result = await commands.run(self.asker, verb, call)
-        except (ValueError, NoAnswerError, BridgeError) as error:
-            session.fail(call.call_id, str(error))
-            return
-        if verb.structural:
-            self._surface.stale.set()
-        session.result(call.call_id, result)
-
-    async def _listen(self, call: Call) -> None:
-        """Carry out `start_listen` and `stop_listen`."""
-        path = call.arguments.get("path")
-        if not isinstance(path, str):
-            raise ValueError(f"{call.command} needs path: a property like tracks/0/output_meter_level")  # noqa: TRY004
-        found = target_of(path)
-        if found is None or not self._surface.layout.has(found.stem, found.verb, found.ids):
-            raise ValueError(f"there is no property {path!r} in Live: write for example tracks/0/output_meter_level")
-        if call.command == "stop_listen":
-            self._asked.subtract([found])
-            if self._asked[found] <= 0:
-                del self._asked[found]
-            await self._surface.listeners.release(found)
-        elif await self._surface.listeners.acquire(found):
-            self._asked[found] += 1
-        else:
-            await self._surface.listeners.release(found)
-            raise ValueError(f"Live has no listener for {path}")
-
-    async def _listen_again(self) -> None:
-        """Follow what clients asked for before Live was restarted; what is not there any more is forgotten."""
-        for found, count in list(self._asked.items()):
-            if not self._surface.layout.has(found.stem, found.verb, found.ids):
-                del self._asked[found]
-                continue
-            for _ in range(count):
-                await self._surface.listeners.acquire(found)
 
     def cancel(self, call_id: int) -> None:
         """Stop waiting for a command; Live cannot be stopped from carrying it out."""

@@ -2,7 +2,15 @@
 
 Like the real one it answers to the port 11001 of whoever spoke last, works its messages off once
 per tick of 100 ms, repeats indices before values, sends `T`, `F` and `N`, and answers errors on
-`/live/error`. What it leaves out is listed in `LEFT_OUT`.
+`/live/error`. What it leaves out:
+
+* sound, automation, warping, grooves; editing the arrangement
+* launch quantization: a fired clip plays at once, `is_triggered` stays false
+* undo and redo, capture, tap tempo, Link, recording, `show_message`: accepted, without effect
+* group tracks and folding; hidden tracks; every track but the returns and the main one can be armed
+* sending a MIDI mapping to the script; the ids of notes are their numbers from 1
+* the wording of Live's own errors, and which values Live refuses beyond the ranges it documents
+* the main track, return tracks and chains of racks, but with `fork=True`
 """
 
 from __future__ import annotations
@@ -24,14 +32,13 @@ from lightfast_bridges.ableton.live_set import LiveSet, demo_set
 log = structlog.get_logger("lightfast.simulators.ableton")
 
 LEFT_OUT = (
-    "sound, arrangement clips, grooves, automation, warping",
+    "sound, automation, warping, grooves; editing the arrangement",
     "launch quantization: a fired clip plays at once, is_triggered stays false",
-    "undo and redo, capture, tap tempo, Link, recording, cue point editing: accepted, without effect",
-    "duplicating tracks and scenes, return tracks: accepted, without effect",
-    "routing of tracks, clip filters, export/structure, api/reload",
-    "group tracks and folding; every track can be armed",
-    "clip and device selection of the view",
+    "undo and redo, capture, tap tempo, Link, recording, show_message: accepted, without effect",
+    "group tracks and folding; hidden tracks; every track but the returns and the main one can be armed",
+    "sending a MIDI mapping to the script; the ids of notes are their numbers from 1",
     "the wording of Live's own errors, and which values Live refuses beyond the ranges it documents",
+    "the main track, return tracks and chains of racks, which only forks of AbletonOSC have",
 )
 """What this simulator does not do, or only accepts."""
 
@@ -43,18 +50,21 @@ class AbletonSimulator(Simulator):
     """Simulates Live with AbletonOSC."""
 
     name = "ableton"
-    description = "Ableton Live with the AbletonOSC control surface (simulated)"
+    description = (
+        "Ableton Live with the AbletonOSC control surface (simulated; it leaves out: " + "; ".join(LEFT_OUT) + ")"
+    )
     default_listen = ("127.0.0.1", 11_000)
     default_reply_port = 11_001
 
-    def __init__(self, tick: float = TICK, live: Callable[[], LiveSet] = demo_set) -> None:
-        """*tick* in seconds; *live* makes the set to open."""
+    def __init__(self, tick: float = TICK, live: Callable[[], LiveSet] = demo_set, *, fork: bool = False) -> None:
+        """*tick* in seconds; *live* makes the set to open; *fork* adds what forks of AbletonOSC have."""
+        self._fork = fork
         self._tick = tick
         self._live = live
 
     async def run(self, listen: tuple[str, int], reply_port: int, ready: Callable[[tuple[str, int]], None]) -> None:
         """Serve until cancelled; raises `PluginError` where the port is taken."""
-        surface = LiveSurface(self._live(), reply_port or self.default_reply_port)
+        surface = LiveSurface(self._live(), reply_port or self.default_reply_port, fork=self._fork)
         address = surface.open(listen)
         log.info("simulator ready", what=GREETING, address=address, leaves_out=LEFT_OUT)
         try:
@@ -74,9 +84,9 @@ class AbletonSimulator(Simulator):
 class LiveSurface:
     """The control surface: a socket that is looked at once per tick."""
 
-    def __init__(self, live: LiveSet, reply_port: int) -> None:
+    def __init__(self, live: LiveSet, reply_port: int, *, fork: bool = False) -> None:
         self.live = live
-        self.api = LiveApi(live, self.say)
+        self.api = LiveApi(live, self.say, fork=fork)
         self._reply_port = reply_port
         self._last_sender = "127.0.0.1"
         self._socket: socket.socket | None = None

@@ -16,6 +16,7 @@ from lightfast.sdk import AppSession, Value, Wish
 from lightfast_bridges.ableton.asking import Asker, Send
 from lightfast_bridges.ableton.layout import Layout
 from lightfast_bridges.ableton.paths import Target, target_of, to_argument
+from lightfast_bridges.ableton.shift import Shift
 from lightfast_link.value import close
 
 ECHO = 0.3
@@ -26,14 +27,15 @@ TRIES = 2
 """How often a wish is sent before it is rejected."""
 BURST = 64
 PAUSE = 0.05
-"""At most `BURST` messages in `PAUSE` seconds: Live empties its small socket buffer once per tick."""
+"""At most *burst* messages in `PAUSE` seconds: Live empties its small socket buffer once per tick."""
 
 
 class Pacer:
     """Sends at once while it may, then queues by path: a newer value takes the place of one not yet sent."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, burst: int = BURST) -> None:
         self._send = send
+        self._burst = burst
         self._queue: dict[str, tuple[Any, ...]] = {}
         self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -44,7 +46,7 @@ class Pacer:
         self._queue[path] = message
         if self._timer is None:
             self._flush()
-        elif self._sent < BURST:
+        elif self._sent < self._burst:
             self._drain()
 
     def _flush(self) -> None:
@@ -55,7 +57,7 @@ class Pacer:
             self._drain()
 
     def _drain(self) -> None:
-        while self._queue and self._sent < BURST:
+        while self._queue and self._sent < self._burst:
             path = next(iter(self._queue))
             self._sent += 1
             self._send(*self._queue.pop(path))
@@ -84,12 +86,19 @@ class _Pending:
 class Wishes:
     """The wishes of one session; *held* gives what Live holds at a path as far as it is known."""
 
-    def __init__(self, session: AppSession, asker: Asker, send: Send, held: Callable[[str], Value | None]) -> None:
+    def __init__(
+        self,
+        session: AppSession,
+        asker: Asker,
+        send: Send,
+        held: Callable[[str], Value | None],
+        burst: int = BURST,
+    ) -> None:
         self._session = session
         self._asker = asker
         self._send = send
         self._held = held
-        self._pacer = Pacer(send)
+        self._pacer = Pacer(send, burst)
         self._pending: dict[str, _Pending] = {}
         self.layout = Layout()
 
@@ -106,7 +115,7 @@ class Wishes:
             return
         if not wish.signal:
             self._expect(wish, target, _as_value(argument, target))
-        self._pacer.send(wish.path, target.set, *target.ids, argument)
+        self._pacer.send(wish.path, *target.setting(argument))
 
     def _check(self, wish: Wish) -> tuple[Target, Any]:
         """Return where and what to send, or raise `ValueError` that says why Live cannot take it."""
@@ -123,12 +132,20 @@ class Wishes:
             tracks, scenes = len(self.layout.tracks), len(self.layout.scenes)
             raise ValueError(f"there is no {wish.path} in Live: the set has {tracks} tracks and {scenes} scenes")
         argument = to_argument(target.prop, wish.value)
-        if target.verb == "parameter/value":
-            track, device, parameter = target.ids
-            low, high = self.layout.tracks[track].devices[device].ranges[parameter]
+        device = self.layout.device(target.stem, target.ids) if target.verb == "parameter/value" else None
+        if device is not None:
+            low, high = device.ranges[int(target.ids[-1])]
             if not low <= argument <= high:
                 raise ValueError(f"{argument:g} lies outside {low:g} to {high:g}, the range of {wish.path}")
+        if "_routing_" in target.verb:
+            self._check_choice(wish.path, target, argument)
         return target, argument
+
+    def _check_choice(self, path: str, target: Target, argument: str) -> None:
+        """Live ignores the name of a routing that it does not have, without a word."""
+        choices = self._held(path.replace(target.verb, f"available_{target.verb}s"))
+        if isinstance(choices, list) and choices and argument not in choices:
+            raise ValueError(f"{path} cannot be {argument!r}: Live offers {', '.join(map(str, choices))}"[:400])
 
     def _expect(self, wish: Wish, target: Target, value: Value) -> None:
         pending = self._pending.get(wish.path)
@@ -177,7 +194,7 @@ class Wishes:
             pending.reading = 0
             pending.previous = value
             argument = to_argument(pending.target.prop, pending.value)
-            self._pacer.send(path, pending.target.set, *pending.target.ids, argument)
+            self._pacer.send(path, *pending.target.setting(argument))
             self._later(pending, ECHO, path)
             return False
         said = f"; its last error was: {self._asker.last_error}" if self._asker.last_error else ""
@@ -197,6 +214,20 @@ class Wishes:
         if pending.timer is not None:
             pending.timer.cancel()
         return pending.ids
+
+    def relocate(self, shift: Shift) -> None:
+        """Follow the objects to where they are now; what was wished of one that is gone is rejected."""
+        before, self._pending = self._pending, {}
+        for path, pending in before.items():
+            there = shift.where(pending.target)
+            if there is None:
+                self._pending[path] = pending
+                self._reject(path, f"{path} is gone from Live")
+                continue
+            if there != pending.target:
+                pending.target, pending.reading = there, 0
+                self._later(pending, ECHO, there.path)
+            self._pending[there.path] = pending
 
     def reject_gone(self, layout: Layout) -> None:
         """Take the new layout, and reject the wishes for objects that are gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightfast.sdk import Bridge, BridgeHost, Command, Parameter
+from lightfast.sdk import Bridge, BridgeHost, Command, Parameter, Timeline
 from lightfast_bridges.blender import surface
 
 
@@ -14,6 +14,12 @@ class BlenderBridge(Bridge):
     kind = "blender"
     title = "Blender"
     link = True
+    timeline = Timeline(  # without a window there is no playing: then it is moved along, frame by frame
+        playing="screen/is_animation_playing",
+        position="scene/frame_current",
+        unit="frames",
+        rate="scene/render/frame_rate",
+    )
 
     def parameters(self) -> Sequence[Parameter]:
         """Return what is known of Blender's paths; it keeps most numbers in 32 bits."""

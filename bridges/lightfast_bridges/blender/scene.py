@@ -74,6 +74,15 @@ class Scene:
         self.values[path] = held = _rounded(_checked(path, value, parameter), path)
         return held
 
+    def follows(self, path: str) -> list[Change]:
+        """Return what changes because *path* was set."""
+        fps, base = self.values["scene/render/fps"], self.values["scene/render/fps_base"]
+        rate = "scene/render/frame_rate"
+        if path not in {"scene/render/fps", "scene/render/fps_base"} or not isinstance(fps, int):
+            return []
+        self.values[rate] = fps / float(base)  # type: ignore[arg-type]  # a number, as it is declared
+        return [Change(rate, self.values[rate])]
+
     def rename(self, source: str, target: str) -> list[Change]:
         """Rename what lies at *source*, and what refers to it by name; return what else changed by that."""
         old, new = source.split("/"), target.split("/")
@@ -118,11 +127,21 @@ class Scene:
         self._add("Light", "LIGHT", location=(4.076245, 1.005454, 5.903862))
         self.values.update(
             {
+                "objects/Cube/active_material": "Material",
+                "lights/Light/type": "POINT",
                 "lights/Light/energy": 1000.0,
                 "lights/Light/color": (1.0, 1.0, 1.0),
+                "cameras/Camera/type": "PERSP",
                 "cameras/Camera/lens": 50.0,
+                "cameras/Camera/sensor_width": 36.0,
+                "cameras/Camera/ortho_scale": _rounded(7.314286),
+                "cameras/Camera/clip_start": _rounded(0.1),
+                "cameras/Camera/clip_end": 100.0,
                 "materials/Material/base_color": _rounded((0.8, 0.8, 0.8, 1.0)),
+                "materials/Material/metallic": 0.0,
+                "materials/Material/roughness": 0.5,
                 "worlds/World/color": _rounded((0.05, 0.05, 0.05)),
+                "worlds/World/strength": 1.0,
                 "scene/name": "Scene",
                 "scene/frame_current": 1,
                 "scene/frame_start": 1,
@@ -130,9 +149,12 @@ class Scene:
                 "scene/camera": "Camera",
                 "scene/world": "World",
                 "scene/render/fps": 24,
+                "scene/render/fps_base": 1.0,
+                "scene/render/frame_rate": 24.0,
                 "scene/render/engine": "BLENDER_EEVEE",
                 "scene/render/resolution_x": 1920,
                 "scene/render/resolution_y": 1080,
+                "scene/render/resolution_percentage": 100,
             }
         )
 
@@ -148,6 +170,8 @@ class Scene:
             "hide_viewport": False,
             "hide_render": False,
             "parent": "",
+            "data": "" if kind == "EMPTY" else name,
+            "active_material": "",
             **given,
         }
         made = {f"{prefix}/{key}": _rounded(value) for key, value in values.items()}
@@ -217,6 +241,8 @@ class Scene:
             values["location"] = location
         kind = str(values.pop("type"))
         name = self._free(name or object)
+        if not linked and values["data"]:
+            values["data"] = name
         return {"name": name, "path": "objects/" + encode_segment(name)}, self._add(name, kind, **values)
 
     def _rename_object(self, object: str, name: str) -> tuple[Value, list[Change]]:  # noqa: A002
@@ -227,9 +253,13 @@ class Scene:
         moved = [Change(target, None, object_id=self.ids[target], moved_from=source)] if target != source else []
         return {"name": name, "path": target}, [*moved, *changes]
 
+    def told(self, path: str) -> Change:
+        """Return what is told of *path* as it is now."""
+        return Change(path, self.values[path], object_id=self._id_of(path))
+
     def _set_property(self, path: str, value: Value) -> tuple[Value | None, list[Change]]:
         held = self.set(path, value)
-        return held, [Change(path, held, object_id=self._id_of(path))]
+        return held, [Change(path, held, object_id=self._id_of(path)), *self.follows(path)]
 
     def _set_keyframe(
         self,

@@ -22,7 +22,14 @@ CLOSE_S = 2.0
 
 
 class BlenderSimulator(Simulator):
-    """A Blender without Blender; it joins the daemon of this machine, and does not pretend to render."""
+    """A Blender without Blender; it joins the daemon of this machine, and does not pretend to render.
+
+    What is seen of it is compared with a real Blender. What it does otherwise:
+
+    * it has no renderer, no files, no undo and no playback, and says so when asked for them;
+    * a light or a camera that is made has no path below `lights` or `cameras` of its own;
+    * the factory scene has no material `Dots Stroke`, which some versions of Blender have.
+    """
 
     name = "blender"
     description = "Joins the daemon as a Blender with the factory scene; has no renderer and no files"
@@ -102,6 +109,10 @@ class BlenderSimulator(Simulator):
         else:
             if not wish.signal:
                 client.settled(wish.id, held)
+            elif held is not None:  # a signal is not answered: Blender tells what it has become
+                client.report([self.scene.told(wish.path)])
+            if also := self.scene.follows(wish.path):
+                client.report(also)
 
     def _run(self, client: LinkClient, call: Call) -> None:
         try:

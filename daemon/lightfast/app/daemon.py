@@ -12,11 +12,11 @@ import structlog
 from lightfast import __version__
 from lightfast.app import doors, endpoints
 from lightfast.app.gauges import measure
-from lightfast.app.joints import BridgePort, Brought, LinkAssets
+from lightfast.app.joints import BeatPort, BridgePort, Brought, LinkAssets, once_loaded
 from lightfast.app.lock import Lock
 from lightfast.app.notify import Health, Notifier
-from lightfast.app.reload import Reloader
-from lightfast.app.settings import Settings, app_tables, plugin_tables
+from lightfast.app.reload import Reloader, join_show
+from lightfast.app.settings import Settings, app_tables, plugin_tables, transport_options
 from lightfast.app.signals import Signals
 from lightfast.app.stages import Stages
 from lightfast.context.leases import Leases
@@ -31,7 +31,10 @@ from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.bridges import BridgeRunner
 from lightfast.engine.apps.link_server import LinkServer
 from lightfast.engine.apps.registry import AppRegistry
+from lightfast.engine.journal.journal import Journal
 from lightfast.engine.links.links import Links
+from lightfast.engine.show.show import Show
+from lightfast.engine.transport.transport import Transport
 from lightfast.gateway.router import Gateway
 from lightfast.host.plugins import PluginHost
 from lightfast.security.keys import ensure_secret
@@ -89,18 +92,41 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
         # ---- gateway and engine
         tasks = TaskGroup("daemon")
         stages.leave("apps", "tasks", tasks.close)
+        show = await Show.open(store, db, SYSTEM, tasks)
+        stages.leave("apps", "show", show.close)
         gateway = Gateway(store, blobs, db, SYSTEM, tasks, most=settings.limits.generations)
+        gateway.may_write = show.check_ai
         await gateway.start()
         stages.leave("apps", "gateway", gateway.close)
         registry = AppRegistry(store, db, SYSTEM, tasks, blobs, app_tables(settings))
+        show.panic.join("apps", registry)  # before it starts: what was stopped stays stopped
         await registry.start()
         stages.leave("apps", "registry", registry.close)
         links = Links(store, db)
+        show.panic.join("links", links)
         await links.start()
         stages.leave("apps", "links", links.close)
+        recordings = paths.state / "recordings"
+        journal = Journal(
+            store,
+            links,
+            SYSTEM,
+            recordings,
+            max_size=settings.recordings.max_size,
+            version=__version__,
+            guard=show.guard,
+        )
+        stages.leave("apps", "journal", journal.close)
+        show.panic.join("replays", journal.replays)
         bridge_port = BridgePort(settings.osc.decoder)
         stack.callback(bridge_port.close)
-        bridges = BridgeRunner(registry, bridge_port, clock=SYSTEM)
+        beat_port = BeatPort(bridge_port, settings.transport.osc_out)
+        await beat_port.open()
+        transport = Transport(store, registry, SYSTEM, transport_options(settings), beat_port or None)
+        show.panic.join("transport", transport)
+        await transport.start()
+        stages.leave("apps", "transport", transport.close)
+        bridges = BridgeRunner(registry, bridge_port, clock=SYSTEM, folder=paths.config)
         stages.leave("apps", "bridges", bridges.close)
         host = PluginHost(
             plugin_tables(settings),
@@ -111,6 +137,7 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
         )
         stages.leave("apps", "plugins", host.close)
         gateway.settled, gateway.plugins = host.settled, host.records
+        registry.kinds.settled = host.settled
 
         # ---- wires
         link_server = LinkServer(
@@ -130,6 +157,7 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
             "link_key_file": str(paths.link_key_file),
         }
         reloader = Reloader(loaded, read, notifier)
+        join_show(show, host, reloader)
 
         def info() -> DaemonInfo:
             bound = {key: str(value) for key, value in found.items()}
@@ -148,6 +176,9 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
             info=info,
             config=lambda: reloader.loaded.rows,
             errors=logging.errors.newest,
+            show=show,
+            journal=journal,
+            transport=transport,
         )
         bound, calls = await doors.open_grpc(stages, settings, paths, services)
         found |= bound
@@ -157,6 +188,7 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
         found |= await osc.open(settings.osc)
         stages.leave("wires", "osc", osc.stop)
         http = doors.open_http(stages, settings, tokens, metrics, health, found)
+        oscquery = await doors.open_oscquery(stages, settings, store, bus, found)
         measure(
             metrics,
             store=store,
@@ -183,7 +215,10 @@ async def serve(loaded: Loaded[Settings], paths: Paths, read: Callable[[], Loade
         tasks.start(reloader.run(signals.reload), "reload")
         if http is not None:
             tasks.start(http.serve(), "http")
+        if oscquery is not None:
+            tasks.start(oscquery.serve(), "oscquery")
         await host.start()
+        tasks.start(once_loaded(host, transport), "timelines")
         gc.collect()
         gc.freeze()  # what the start made stays; no collection need look at it again
         gc.enable()

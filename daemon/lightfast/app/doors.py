@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lightfast.wire.grpc.services import Services
     from lightfast.wire.http.server import HttpDoor
     from lightfast.wire.osc.door import OscDoor
+    from lightfast.wire.oscquery.server import OscQueryServer
 
 GRACE_S = 3.0
 """How long calls under way may take to end, in seconds."""
@@ -38,6 +39,7 @@ def check_ports(settings: Settings) -> None:
     for key, address in (
         ("grpc.listen", settings.grpc.listen),
         ("http.listen", settings.http.listen),
+        ("oscquery.listen", settings.oscquery.listen),
         ("link.tcp", settings.link.tcp),
         ("link.router", settings.link.router),
         ("link.pub", settings.link.pub),
@@ -171,3 +173,50 @@ def open_http(
     host, port = sock.getsockname()[:2]
     found["http"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return door
+
+
+async def open_oscquery(
+    stages: Stages, settings: Settings, store: Store, bus: Bus, found: Found
+) -> OscQueryServer | None:
+    """Bind OSCQuery and the OSC door of its clients; it serves once its libraries are loaded."""
+    chosen = settings.oscquery
+    if not chosen.listen:
+        return None
+    from lightfast.wire.http.server import bind
+    from lightfast.wire.osc.admission import Sources
+    from lightfast.wire.osc.door import OscDoor
+    from lightfast.wire.oscquery.server import OscQueryServer
+
+    host, port = split_address(chosen.listen)
+    try:
+        sock = bind(host, port)
+    except OSError as error:
+        raise explain(error, host, port, "oscquery.listen", "tcp") from error
+    # What its clients write passes a door like any OSC. Without a grant for it, it is counted and dropped there.
+    door = OscDoor(
+        store,
+        listen=f"[{host}]:{chosen.osc_port}" if ":" in host else f"{host}:{chosen.osc_port}",
+        allow=chosen.allow,
+        grants=chosen.write,
+        rate=settings.osc.rate,
+        burst=settings.osc.rate,
+        clock=SYSTEM,
+    )
+    stages.leave("wires", "oscquery osc", door.stop)
+    osc_port = split_address(await door.start())[1]
+    server = OscQueryServer(
+        sock,
+        store,
+        bus.listen,
+        grants=chosen.grants,
+        write_grants=chosen.write,
+        write=door.take,
+        osc_port=osc_port,
+        allows=Sources(chosen.allow).allows,
+        name=chosen.name,
+        mdns=chosen.mdns,
+    )
+    stages.leave("wires", "oscquery", server.stop)
+    host, port = sock.getsockname()[:2]
+    found["oscquery"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return server

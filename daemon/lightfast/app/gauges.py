@@ -52,7 +52,7 @@ def measure(
     metrics.gauge("healthy", "1 while the watchdog is fed.", lambda: int(not health.trouble))
     metrics.counter("errors", "Errors logged.", lambda: logging.errors.total)
     metrics.counter("log_lines_lost", "Lines the log could not take.", lambda: logging.errors.unwritten)
-    metrics.gauge("links", "Links between paths.", lambda: len(links.list()))
+    metrics.gauge("links", "Links between paths.", lambda: len(links))
     metrics.gauge("link_peers", "Connections of the link protocol.", lambda: link_server.peers)
     metrics.gauge("grpc_calls", "Short gRPC calls under way.", lambda: calls()[0])
     metrics.gauge("grpc_streams", "gRPC streams open.", lambda: calls()[1])

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightfast.core.config import is_loopback, split_address
 from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.bridges import BridgeRunner
+from lightfast.engine.transport.transport import Transport
 from lightfast.gateway.router import Gateway
-from lightfast.sdk import Bridge, Model, OscMessage, OscSender, Provider
+from lightfast.host.plugins import PluginHost
+from lightfast.sdk import Bridge, Model, OscMessage, OscSender, OscServer, Peer, Provider
 from lightfast.storage.blobs import AssetRecord, BlobStore, Provenance
 from lightfast_link.value import Asset
 
@@ -56,16 +59,56 @@ class BridgePort:
         self, remote: tuple[str, int], local: tuple[str, int], receive: Callable[[list[OscMessage]], None]
     ) -> OscSender:
         """Open a UDP socket bound to *local* that sends to *remote*."""
+        return await self._loaded().open_osc(remote, local, receive)
+
+    async def serve(
+        self, local: tuple[str, int], receive: Callable[[list[tuple[Peer, list[OscMessage]]]], None]
+    ) -> OscServer:
+        """Open a UDP socket bound to *local* that answers whoever asked."""
+        return await self._loaded().serve_osc(local, receive)
+
+    def _loaded(self) -> OscPort:
         if self._port is None:
             from lightfast.wire.osc.port import OscPort
 
             self._port = OscPort(self._decoder)
-        return await self._port.open_osc(remote, local, receive)
+        return self._port
 
     def close(self) -> None:
         """Close what bridges left open."""
         if self._port is not None:
             self._port.close()
+
+
+class BeatPort:
+    """Sends the transport's beat by OSC to those who are listed; implements `engine.transport.beats.BeatOut`."""
+
+    def __init__(self, port: BridgePort, targets: Sequence[str]) -> None:
+        self._port = port
+        self._targets = targets
+        self._senders: list[OscSender] = []
+
+    def __bool__(self) -> bool:
+        """Say whether anybody is listed."""
+        return bool(self._targets)
+
+    async def open(self) -> None:
+        """Open a socket for each target; what comes back is left unread. It is closed with the port."""
+        for target in self._targets:
+            host, port = split_address(target)
+            self._senders.append(await self._port.open((host, port), (_local(host), 0), lambda _: None))
+
+    def send(self, address: str, *arguments: Any) -> None:
+        """Send one message to all."""
+        for sender in self._senders:
+            sender.send(address, *arguments)
+
+
+def _local(host: str) -> str:
+    """Return the address that a socket to *host* is bound to; it takes nothing but from there."""
+    if is_loopback(host):
+        return "::1" if ":" in host else "127.0.0.1"
+    return "::" if ":" in host else "0.0.0.0"  # noqa: S104
 
 
 class Brought:
@@ -109,3 +152,9 @@ class Brought:
                 self._leaving.pop(kind, None)
 
         self._leaving[kind] = self._tasks.start(leave(), f"remove bridge {kind}")
+
+
+async def once_loaded(host: PluginHost, transport: Transport) -> None:
+    """Let the transport look again when all kinds are known: the daemon is ready before that."""
+    await host.settled()
+    transport.refresh()

@@ -13,6 +13,8 @@ from lightfast.core import log as logging
 from lightfast.core.config import ConfigError
 from lightfast.core.config_load import Loaded
 from lightfast.core.errors import LightfastError
+from lightfast.engine.show.show import Show
+from lightfast.host.plugins import PluginHost
 
 log = structlog.get_logger("lightfast.daemon")
 
@@ -28,6 +30,11 @@ class Reloader:
         self._read = read
         self._notifier = notifier
         self._followers: list[tuple[str, Follow]] = []
+        self._wanted: asyncio.Event | None = None
+        self.may_reload: Callable[[], str] = str
+        """Set by the composition: returns why the settings must stay as they are now, or the empty text."""
+        self.put_off = False
+        """A reload was asked for and waits for `catch_up`."""
 
     def follow(self, section: str, action: Follow) -> None:
         """Call *action* with the new settings when a key of *section* changed that needs no restart."""
@@ -35,14 +42,25 @@ class Reloader:
 
     async def run(self, wanted: asyncio.Event) -> None:
         """Reload whenever *wanted* is set."""
+        self._wanted = wanted
         while True:
             await wanted.wait()
             wanted.clear()
+            if why := self.may_reload():
+                self.put_off = True
+                log.warning("the settings are not read again yet", why=why)
+                continue
             self._notifier.reloading()
             try:
                 await self._reload()
             finally:
                 self._notifier.ready("serving")
+
+    def catch_up(self) -> None:
+        """Reload if that was put off."""
+        if self.put_off and self._wanted is not None:
+            self.put_off = False
+            self._wanted.set()
 
     async def _reload(self) -> None:
         try:
@@ -68,3 +86,14 @@ class Reloader:
         log.info("settings reloaded", changed=followed)
         if waiting:
             log.warning("these settings changed and wait for a restart", keys=waiting)
+
+
+def join_show(show: Show, host: PluginHost, reloader: Reloader) -> None:
+    """Let nothing be loaded anew in a locked show: what changes meanwhile follows when it is unlocked."""
+    host.may_reload = reloader.may_reload = show.guard.why_not
+    show.guard.follow(host.catch_up)
+    show.guard.follow(reloader.catch_up)
+    show.deferred = lambda: [
+        *(["the settings (SIGHUP)"] if reloader.put_off else []),
+        *(f"the plugin {name}" for name in host.put_off),
+    ]

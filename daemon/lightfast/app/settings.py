@@ -21,6 +21,7 @@ from lightfast.core.config import (
     texts,
 )
 from lightfast.core.log import LEVELS
+from lightfast.engine.transport.records import Hands, Options
 from lightfast_link.path import compile_pattern
 
 
@@ -54,6 +55,22 @@ def networks(value: Any) -> tuple[str, ...]:
             ipaddress.ip_network(one, strict=False)
         except ValueError:
             raise ValueError(f'addresses or networks such as "192.168.1.20" or "192.168.1.0/24", not {one!r}') from None
+    return tuple(value)
+
+
+def policies(value: Any) -> tuple[tuple[str, str], ...]:
+    """Check conflict policies by pattern."""
+    from lightfast.engine.apps.settings import check_policies
+
+    check_policies(value)
+    return tuple(value.items())
+
+
+def targets(value: Any) -> tuple[str, ...]:
+    """Check a list of addresses to send to."""
+    for one in texts(value):
+        if split_address(one)[1] == 0:
+            raise ValueError(f"a port to send to, not {one!r}")
     return tuple(value)
 
 
@@ -147,18 +164,82 @@ class OscSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """The timeline."""
+
+    hands: str = setting(
+        "report",
+        "What somebody brings about who plays or stops a follower's own transport: report leaves it alone and shows "
+        "it, lead plays or stops all, ignore brings it back in step.",
+        choices=("report", "lead", "ignore"),
+    )
+    threshold_ms: float = setting(
+        80.0, "The phase error from which a follower is located, in milliseconds.", minimum=1.0
+    )
+    corrections_hz: float = setting(2.0, "How often a second a follower may be located.", minimum=0.1)
+    chase_hz: float = setting(
+        10.0, "How often a second a follower that cannot play by itself is moved along.", minimum=0.1
+    )
+    mirror_hz: float = setting(10.0, "How often a second the position is published while it plays.", minimum=1.0)
+    osc_out: tuple[str, ...] = setting(
+        (),
+        "Who is sent /lightfast/transport/playing, tempo, position and beat by OSC on every beat, for example "
+        '["127.0.0.1:9000"]; other machines only where they are listed here.',
+        check=targets,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OscQuerySettings:
+    """The tree for browsers of OSC."""
+
+    listen: str = setting(
+        "",
+        "Where OSCQuery (HTTP and WebSocket) listens, such as 127.0.0.1:5678; empty: nowhere. Its clients cannot send "
+        "tokens: off loopback it needs `allow`.",
+        check=parse_address,
+    )
+    osc_port: int = setting(0, "The UDP port that OSC from its clients comes to; 0: any free one.", minimum=0)
+    grants: tuple[str, ...] = setting((), "The patterns that are shown; none: nothing is.", check=patterns)
+    write: tuple[str, ...] = setting(
+        (),
+        "The patterns that its clients may write, within type and range, and that are therefore shown, too; "
+        "none: it is read-only.",
+        check=patterns,
+    )
+    allow: tuple[str, ...] = setting(
+        (), "The addresses and networks besides this machine that are answered.", check=networks
+    )
+    name: str = setting("", "What it calls itself; empty: lightfast- and the name of this machine.")
+    mdns: bool = setting(
+        False,
+        "Whether it is advertised by mDNS, on the interface it listens on. That takes the UDP port 5353, which can "
+        "only be opened for all interfaces.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AppSettings:
     """One mount."""
 
     resync_policy: str = setting(
         "auto",
         "Who wins when the application returns; auto: the daemon for the same document, the application "
-        "for another one.",
-        choices=("auto", "app", "daemon", "newest"),
+        "for another one; ask: you, by 'lightfast apps resolve'.",
+        choices=("auto", "app", "daemon", "newest", "ask"),
     )
     allow_code: bool = setting(False, "Whether commands that run code inside the application are let through.")
     wish_timeout_s: float = setting(5.0, "How long the application has to answer a wish, in seconds.", minimum=0.05)
     resync_timeout_s: float = setting(30.0, "How long it may be silent during a full report, in seconds.", minimum=0.1)
+    policies: tuple[tuple[str, str], ...] = setting(
+        {},
+        'Who may write where others write, too, by pattern below the mount, such as {"tracks/*/volume" = "owner"}: '
+        "last_writer; owner: nobody else while somebody touches it; compare_and_set: who knows what it holds.",
+        check=policies,
+    )
+    owner_hold_s: float = setting(
+        1.0, "For how long a write counts as touching, where the policy is owner, in seconds.", minimum=0.05
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +256,13 @@ class AssetSettings:
     """Assets."""
 
     quota: int = setting("20 GiB", "The most that all assets together may take.", check=parse_size)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSettings:
+    """Recordings of sessions."""
+
+    max_size: int = setting("4 GiB", "The largest recording; with that it ends, and says so.", check=parse_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +287,12 @@ class Settings:
     link: LinkSettings = section(LinkSettings, "The doors for applications that speak the link protocol.")
     http: HttpSettings = section(HttpSettings, "The door for browsers and scrapers.")
     osc: OscSettings = section(OscSettings, "The door for OSC from anywhere: controllers, sensors, scripts.")
+    transport: TransportSettings = section(TransportSettings, "The one timeline of the desk.")
+    oscquery: OscQuerySettings = section(
+        OscQuerySettings, "The door for browsers of OSC: ossia score, Chataigne and others."
+    )
     assets: AssetSettings = section(AssetSettings, "Images, sounds and other files.")
+    recordings: RecordingSettings = section(RecordingSettings, "Recordings of whole sessions.")
     limits: LimitSettings = section(LimitSettings, "What is refused rather than queued.")
     apps: Mapping[str, AppSettings] = tables(AppSettings, "One table per mount, named like it.", example="blender")
     plugins: Mapping[str, PluginSettings] = tables(
@@ -233,6 +326,19 @@ def mistakes(settings: Settings) -> list[Problem]:
                 'in osc.allow, for example ["192.168.1.0/24"], or listen on 127.0.0.1',
             )
         )
+    if osc.listen and osc.listen in settings.transport.osc_out:
+        found.append(Problem("transport.osc_out", f"{osc.listen} is our own osc.listen: the beat would come back in"))
+    query = settings.oscquery
+    if query.listen and not query.allow and not is_loopback(split_address(query.listen)[0]):
+        found.append(
+            Problem(
+                "oscquery.listen",
+                f"{query.listen} can be reached from other machines, and OSCQuery asks for no password: list who is "
+                'answered in oscquery.allow, for example ["192.168.1.0/24"], or listen on 127.0.0.1',
+            )
+        )
+    if query.osc_port > 65_535:
+        found.append(Problem("oscquery.osc_port", "a port is a number from 0 to 65535"))
     return found + _shared_addresses(settings)
 
 
@@ -242,6 +348,7 @@ def _shared_addresses(settings: Settings) -> list[Problem]:
     doors = {
         "grpc.listen": settings.grpc.listen,
         "http.listen": settings.http.listen,
+        "oscquery.listen": settings.oscquery.listen,
         "link.tcp": link.tcp,
         "link.router": link.router.removeprefix("auto"),
         "link.pub": link.pub.removeprefix("auto"),
@@ -261,7 +368,20 @@ def app_tables(settings: Settings) -> dict[str, dict[str, Any]]:
     tables = {name: asdict(table) for name, table in settings.apps.items()}
     for table in tables.values():
         table["resync_policy"] = table["resync_policy"].removeprefix("auto")
+        table["policies"] = dict(table["policies"])
     return tables
+
+
+def transport_options(settings: Settings) -> Options:
+    """Return the section `[transport]` as the transport takes it."""
+    chosen = settings.transport
+    return Options(
+        hands=Hands(chosen.hands),
+        threshold_s=chosen.threshold_ms / 1e3,
+        corrections_hz=chosen.corrections_hz,
+        chase_hz=chosen.chase_hz,
+        mirror_hz=chosen.mirror_hz,
+    )
 
 
 def plugin_tables(settings: Settings) -> dict[str, dict[str, Any]]:

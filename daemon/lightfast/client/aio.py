@@ -13,7 +13,6 @@ from lightfast.api import values
 from lightfast.api.v1 import (
     admin_pb2,
     admin_pb2_grpc,
-    apps_pb2,
     apps_pb2_grpc,
     assets_pb2,
     assets_pb2_grpc,
@@ -21,22 +20,25 @@ from lightfast.api.v1 import (
     context_pb2_grpc,
     generation_pb2,
     generation_pb2_grpc,
-    links_pb2,
     links_pb2_grpc,
+    transport_pb2_grpc,
     types_pb2,
 )
-from lightfast.client import connect, errors, generic, leases, mutations, records, watching
+from lightfast.client import connect, errors, generic, leases, mutations, records, shows, watching
+from lightfast.client.desk import AppCalls
+from lightfast.client.linking import LinkCalls
+from lightfast.client.timeline import Timeline
 from lightfast_link.value import Value
 
 _CHUNK = 512 << 10
 
 
-class AsyncClient:
+class AsyncClient(AppCalls, LinkCalls, Timeline):
     """Talks to one daemon: `async with AsyncClient() as client: …`.
 
     Without arguments it finds the daemon of this user (or of `LIGHTFAST_HOME`, or *home*). Every
     unary call has a deadline of *timeout* seconds and raises the errors of `lightfast.core.errors`.
-    The stubs (`context`, `assets`, `apps`, `links`, `generation`, `admin`) are there for everything
+    The stubs (`context`, `assets`, `apps`, `links`, `transport`, `generation`, `admin`) are there for everything
     the short methods do not cover; calls on them need `metadata=client.metadata`.
     """
 
@@ -59,8 +61,10 @@ class AsyncClient:
         self.assets = assets_pb2_grpc.AssetServiceStub(self.channel)
         self.apps = apps_pb2_grpc.AppServiceStub(self.channel)
         self.links = links_pb2_grpc.LinkServiceStub(self.channel)
+        self.transport = transport_pb2_grpc.TransportServiceStub(self.channel)
         self.generation = generation_pb2_grpc.GenerationServiceStub(self.channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
+        self.show = shows.Shows(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -308,32 +312,6 @@ class AsyncClient:
         return b"".join([part.chunk async for part in self.messages(start)])
 
     # Applications, links, generation
-
-    async def list_apps(self) -> list[apps_pb2.App]:
-        """Return the applications, the ones that are away included."""
-        response = await self.call(self.apps.ListApps, apps_pb2.ListAppsRequest(page_size=1000))
-        return list(response.apps)
-
-    async def invoke(self, mount: str, command: str, timeout: float = 60.0, **arguments: Value) -> Value | None:
-        """Run a command of an application and return its result."""
-        request = apps_pb2.InvokeRequest(mount=mount, command=command)
-        request.timeout.FromNanoseconds(round(timeout * 1e9))
-        for name, value in arguments.items():
-            values.to_message(value, request.arguments[name])
-        result: Value | None = None
-        start = partial(self.apps.Invoke, request, metadata=self.metadata, timeout=timeout + 5)
-        async for message in self.messages(start):
-            if message.WhichOneof("kind") == "result" and message.result.WhichOneof("kind"):
-                result = values.from_message(message.result)
-        return result
-
-    async def link(
-        self, source: str, target: str, *, two_way: bool = False, expression: str = "", tolerance: float = 0.0
-    ) -> links_pb2.Link:
-        """Create a link."""
-        link = links_pb2.Link(source=source, target=target, two_way=two_way, expression=expression, tolerance=tolerance)
-        request = links_pb2.CreateLinkRequest(link=link, request_id=uuid.uuid4().hex)
-        return (await self.call(self.links.CreateLink, request)).link  # type: ignore[no-any-return]
 
     async def generate(
         self,

@@ -11,15 +11,17 @@ from typing import Any, Self, TypeVar
 
 from lightfast.api.v1 import (
     admin_pb2,
-    apps_pb2,
     assets_pb2,
     context_pb2,
     generation_pb2,
-    links_pb2,
     types_pb2,
 )
 from lightfast.client import generic, records
 from lightfast.client.aio import AsyncClient
+from lightfast.client.desk import BlockingAppCalls
+from lightfast.client.linking import BlockingLinkCalls
+from lightfast.client.shows import BlockingShows
+from lightfast.client.timeline import BlockingTimeline
 from lightfast.core.errors import Cancelled
 from lightfast_link.value import Value
 
@@ -30,7 +32,7 @@ def _closed() -> Cancelled:
     return Cancelled("the client is closed: open a new one", reason="CLIENT_CLOSED")
 
 
-class Client:
+class Client(BlockingAppCalls, BlockingLinkCalls, BlockingTimeline, BlockingShows):
     """Talks to one daemon from ordinary code: `with Client() as client: client.get("/a")`.
 
     The arguments and the methods are those of `AsyncClient`; iterators block until the next item.
@@ -99,12 +101,25 @@ class Client:
             raise
 
     def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        stepping: set[asyncio.Task[Any]] = set()
+
         async def step() -> list[T]:
-            async for item in source:
-                return [item]
-            return []
+            task = asyncio.current_task()
+            stepping.add(task)  # type: ignore[arg-type]  # it is one: the client's loop made it
+            try:
+                async for item in source:
+                    return [item]
+                return []
+            finally:
+                stepping.discard(task)
 
         async def end() -> None:
+            # After Ctrl-C a step may be under way still, and a generator that runs cannot be closed.
+            for task in stepping:
+                if not task.cancelling():
+                    task.cancel()
+            if stepping:
+                await asyncio.wait(stepping)
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
 
@@ -225,18 +240,6 @@ class Client:
     def read_asset(self, sha256: str) -> bytes:
         """Return the bytes of an asset."""
         return self._run(self.aio.read_asset(sha256))
-
-    def list_apps(self) -> list[apps_pb2.App]:
-        """Return the applications, the ones that are away included."""
-        return self._run(self.aio.list_apps())
-
-    def invoke(self, mount: str, command: str, timeout: float = 60.0, **arguments: Value) -> Value | None:
-        """Run a command of an application and return its result."""
-        return self._run(self.aio.invoke(mount, command, timeout, **arguments))
-
-    def link(self, source: str, target: str, **options: Any) -> links_pb2.Link:
-        """Create a link."""
-        return self._run(self.aio.link(source, target, **options))
 
     def generate(self, output: str, prompt: str, **options: Any) -> Iterator[generation_pb2.GenerateResponse]:
         """Generate, and yield every step as it comes."""

@@ -14,14 +14,23 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from lightfast.api.v1 import admin_pb2, apps_pb2, assets_pb2, context_pb2, generation_pb2, links_pb2
+from lightfast.api.v1 import (
+    admin_pb2,
+    apps_pb2,
+    assets_pb2,
+    context_pb2,
+    generation_pb2,
+    links_pb2,
+    show_pb2,
+    transport_pb2,
+)
 
 if TYPE_CHECKING:
     from lightfast.client.aio import AsyncClient
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}.{method.name}": method
-    for module in (context_pb2, assets_pb2, apps_pb2, links_pb2, generation_pb2, admin_pb2)
+    for module in (context_pb2, assets_pb2, apps_pb2, links_pb2, transport_pb2, generation_pb2, admin_pb2, show_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

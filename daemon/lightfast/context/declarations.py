@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from lightfast.context.entry import Declaration
+from lightfast.context.policies import LAST_WRITER, MAX_OWNER_HOLD, POLICIES, Owners, Policy
 from lightfast.core.errors import Denied, InvalidArgument, OutOfBounds
 from lightfast.storage.database import Unit
 from lightfast_link.path import Pattern, compile_pattern, parent
@@ -20,11 +21,12 @@ _CACHED_RULES = 1 << 17
 class Rule:
     """What holds for one path: its declaration, if any, and the mount it lies under (or the empty text)."""
 
-    __slots__ = ("declaration", "limited", "mount", "readonly", "signal")
+    __slots__ = ("declaration", "limited", "mount", "policy", "readonly", "signal")
 
-    def __init__(self, declaration: Declaration | None, mount: str) -> None:
+    def __init__(self, declaration: Declaration | None, mount: str, policy: Policy | None = None) -> None:
         self.declaration = declaration
         self.mount = mount
+        self.policy = policy
         self.signal = declaration is not None and declaration.signal
         self.readonly = declaration is not None and declaration.access == "r"
         self.limited = declaration is not None and bool(
@@ -54,6 +56,10 @@ class Declarations:
         self._by_prefix: dict[str, list[tuple[Pattern, Declaration]]] = {}
         self._mounts: set[str] = set()
         self._rules: dict[str, Rule] = {}
+        self._policies: dict[str, list[tuple[Pattern, Policy]]] = {}
+        self.owners = Owners()
+        self.guarded = False
+        """Whether any path at all has a policy."""
 
     def __len__(self) -> int:
         return len(self._by_pattern)
@@ -81,6 +87,26 @@ class Declarations:
                     key=lambda item: (-_literal(item[0].text), -len(item[0].text), item[0].text)
                 )
         self._rules.clear()
+        self._guard()
+
+    def set_policies(self, mount: str, policies: Mapping[str, Policy]) -> None:
+        """Set the policies of *mount* by pattern, over what is declared; the first that matches holds."""
+        self._policies[mount] = [(compile_pattern(pattern), policy) for pattern, policy in policies.items()]
+        self._rules.clear()
+        self._guard()
+
+    def _guard(self) -> None:
+        declared = any(declaration.policy for declaration in self._by_pattern.values())
+        self.guarded = declared or any(self._policies.values())
+
+    def policy(self, path: str, mount: str, declaration: Declaration | None) -> Policy | None:
+        """Return the policy of *path*: the one set for its *mount*, else the one declared; none is last writer."""
+        for pattern, policy in self._policies.get(mount, ()):
+            if pattern.matches(path):
+                return policy if policy.name != LAST_WRITER else None
+        if declaration is None or declaration.policy in {"", LAST_WRITER}:
+            return None
+        return Policy(declaration.policy, declaration.owner_hold)
 
     def add_mount(self, mount: str) -> None:
         """Make *mount* (`/blender`) an application's: what is not declared there cannot be written."""
@@ -108,7 +134,8 @@ class Declarations:
                 return FREE
             declaration = self.find(path)
             mount = self.mount_of(path)
-            rule = Rule(declaration, mount) if declaration is not None or mount else FREE
+            policy = self.policy(path, mount, declaration) if self.guarded else None
+            rule = Rule(declaration, mount, policy) if declaration is not None or mount else FREE
             if len(self._rules) >= _CACHED_RULES:
                 self._rules.clear()
             self._rules[path] = rule
@@ -154,6 +181,16 @@ def check(declaration: Declaration, where: str) -> None:
         raise InvalidArgument(f"{where}: {declaration.kind!r} is no kind of value: use {known}", field=f"{where}.type")
     if declaration.access not in {"rw", "r", "w"}:
         raise InvalidArgument(f"{where}: access {declaration.access!r} is not rw, r or w", field=f"{where}.access")
+    if declaration.policy and declaration.policy not in POLICIES:
+        known = ", ".join(POLICIES)
+        raise InvalidArgument(
+            f"{where}: {declaration.policy!r} is no conflict policy: use {known}", field=f"{where}.policy"
+        )
+    if not 0 < declaration.owner_hold <= MAX_OWNER_HOLD:
+        raise InvalidArgument(
+            f"{where}: an owner holds for more than 0 and at most {MAX_OWNER_HOLD:g} s, not {declaration.owner_hold:g}",
+            field=f"{where}.owner_hold",
+        )
     low, high = declaration.minimum, declaration.maximum
     if low is not None and high is not None and not low <= high:
         raise InvalidArgument(f"{where}: the minimum {low} is not below the maximum {high}", field=f"{where}.minimum")

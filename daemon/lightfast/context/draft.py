@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import IntEnum
+from collections.abc import Collection, Container, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +24,8 @@ from lightfast.context.entry import (
     Transaction,
 )
 from lightfast.context.head import Changes, Head
+from lightfast.context.kinds import Kind
+from lightfast.context.policies import Policy
 from lightfast.context.suggest import suggest
 from lightfast.core.errors import AlreadyExists, InvalidArgument, LightfastError, NotFound
 from lightfast_link.path import check_path, is_under
@@ -34,23 +35,7 @@ MAX_MUTATIONS = 10_000
 MAX_SIZE = 2 << 20
 MAX_EVENTS = 100_000
 """Bounds of one transaction: mutations, bytes of values, entries that a move or delete touches."""
-
 _replace = msgspec.structs.replace
-
-
-class Kind(IntEnum):
-    """What a row of the history is. LEFT marks the old path of a move, and is no event."""
-
-    SET = 0
-    DELETE = 1
-    MOVE = 2
-    LEFT = 3
-    REPORT = 4
-
-
-GONE = (Kind.DELETE, Kind.LEFT)
-"""After such a row there is no entry at the path."""
-
 _OBJECT_DEPTH = 3  # mount, collection, name
 
 
@@ -61,8 +46,8 @@ class Draft:
     """
 
     __slots__ = (
-        "cause", "changes", "declarations", "events", "first_row", "group", "head", "label", "lease", "origin",
-        "record_time", "revision", "rows", "size", "text_size", "trusted", "undone",
+        "cause", "changes", "conditions", "declarations", "events", "first_row", "group", "head", "label", "lease",
+        "origin", "record_time", "revision", "rows", "size", "text_size", "touched", "trusted", "undone",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +78,8 @@ class Draft:
         self.lease = lease
         self.trusted = trusted
         self.undone = undone
+        self.conditions: Collection[str] = ()
+        self.touched: list[tuple[str, Policy, bool]] = []
         self.changes: Changes = {}
         self.events: list[Event] = []
         self.rows: list[tuple[Any, ...]] = []
@@ -147,6 +134,8 @@ class Draft:
         value = check_value(mutation.value, path)
         if not self.trusted:
             check_access(rule, path)
+            if rule.policy is not None:
+                self.guard(path, rule.policy, self.conditions)
             if old is None and rule.mount and rule.declaration is None:
                 raise self._undeclared(path, rule)
             if rule.limited and rule.declaration is not None:
@@ -160,6 +149,11 @@ class Draft:
                 f"the values of the transaction take more than {MAX_SIZE} bytes: split it, or store assets",
                 reason="TRANSACTION_TOO_LARGE",
             )
+
+    def guard(self, path: str, policy: Policy, known: Container[str]) -> None:
+        """Raise what `Owners.check` raises, else touch *path*; of *known* paths the writer knows what they hold."""
+        self.declarations.owners.check(path, policy, self.origin, known, self.record_time)
+        self.touched.append((path, policy, False))
 
     def _merge(self, mutation: Merge) -> None:
         old = self.get(mutation.path)
@@ -186,6 +180,8 @@ class Draft:
                 # An object of an application (`/blender/objects/Cube`) goes with all it has, read-only values too.
                 if each == path or not rule.mount or path.count("/") < _OBJECT_DEPTH:
                     check_access(rule, each)
+                if rule.policy is not None:
+                    self.guard(each, rule.policy, self.conditions)
             self.erase(old)
 
     def erase(self, old: Entry) -> None:
@@ -226,6 +222,10 @@ class Draft:
 
     def _check_move(self, source: str, target: str) -> None:
         before, after = self.declarations.rule(source), self.declarations.rule(target)
+        if before.policy is not None:
+            self.guard(source, before.policy, self.conditions)
+        if after.policy is not None:
+            self.guard(target, after.policy, (target,))  # that nothing is there was seen
         if not before.mount or before.mount != after.mount or before.declaration != after.declaration:
             # A rename of an application's object changes none of its values, so read-only ones may come along.
             check_access(before, source)
@@ -275,6 +275,8 @@ class Draft:
         if old is None:
             check_path(path)
         rule = self.declarations.rule(path)
+        if rule.policy is not None and old is not None and mutation.value not in (UNSET, old.value) and not self.cause:
+            self.touched.append((path, rule.policy, True))  # no answer to a wish: a hand on the real thing
         reason = mutation.reason
         wished = old.value if value is UNSET and old is not None else value
         entry = self._entry(path, wished, old, mutation.event_time, rule, mutation.object_id)  # type: ignore[arg-type]

@@ -140,7 +140,10 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """What is known of the values under a pattern; see `context.proto`. *access* is `rw`, `r` or `w`."""
+    """What is known of the values under a pattern; see `context.proto`. *access* is `rw`, `r` or `w`.
+
+    *policy* is empty (last writer), or one of `policies.POLICIES`; *owner_hold* is in seconds.
+    """
 
     pattern: str
     signal: bool = False
@@ -153,3 +156,5 @@ class Declaration(msgspec.Struct, frozen=True):
     choices: tuple[str, ...] = ()
     tolerance: float = 0.0
     owner: str = ""
+    policy: str = ""
+    owner_hold: float = 1.0

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lightfast.context.codec import decode
-from lightfast.context.draft import Kind
 from lightfast.context.entry import Entry, Event, EventType, Transaction
+from lightfast.context.kinds import Kind
 from lightfast_link.path import Pattern
 
 MAX_PAGE_SIZE = 2 << 20

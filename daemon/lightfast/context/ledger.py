@@ -118,6 +118,8 @@ class Ledger:
             self._revision = draft.revision
             self._next_row = pending.next_row
             self._record_time = draft.record_time
+            for path, policy, hand in draft.touched:
+                self._declarations.owners.touch(path, policy, draft.origin, draft.record_time, hand=hand)
         return pending.future
 
     async def remember(self, answer: tuple[Any, ...]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from msgspec import UNSET
 
 from lightfast.context.declarations import Declarations, Rule, check_access, conform, within
-from lightfast.context.entry import Entry, Event, EventType, Merge, Mutation, Report, Set, Status
+from lightfast.context.entry import Entry, Event, EventType, Merge, Mutation, Precondition, Report, Set, Status
 from lightfast.context.head import Head
 from lightfast.context.settle import Settler
 from lightfast.core.clock import Clock
@@ -38,8 +38,26 @@ class Signals:
                 return False
         return bool(mutations)
 
-    def prepare(self, mutation: Mutation, origin: str, *, trusted: bool, lease: str = "") -> Event:
-        """Return the event of one update, or raise what is wrong with it."""
+    def prepare_all(
+        self,
+        mutations: Sequence[Mutation],
+        origin: str,
+        preconditions: Sequence[Precondition],
+        *,
+        trusted: bool,
+        lease: str,
+    ) -> list[Event]:
+        """Return the events of updates that count together, or raise what is wrong with the first bad one."""
+        known = {condition.path for condition in preconditions}
+        try:
+            return [self.prepare(each, origin, trusted=trusted, lease=lease, known=known) for each in mutations]
+        except ValueError as error:
+            raise InvalidArgument(str(error), field="mutations") from None
+
+    def prepare(
+        self, mutation: Mutation, origin: str, *, trusted: bool, lease: str = "", known: Container[str] = ()
+    ) -> Event:
+        """Return the event of one update, or raise what is wrong with it; *known* are paths with a precondition."""
         if not isinstance(mutation, (Set, Report, Merge)):
             raise InvalidArgument(f"{type(mutation).__name__.lower()} is not allowed for signals: use set")
         path = mutation.path
@@ -54,6 +72,8 @@ class Signals:
         if not trusted:
             check_access(rule, path)
         now = self._clock.now_ns()
+        if rule.policy is not None and not trusted:
+            self._declarations.owners.check(path, rule.policy, origin, known, now)
         extra: dict[str, Any] = {}
         if rule.mount or type(mutation) is Report:
             extra = self._report(mutation, old, rule, trusted)
@@ -124,3 +144,14 @@ class Signals:
             path = event.entry.path
             tree.put(path, event.entry)
             touch(path)
+        if self._declarations.guarded:
+            self._touch(events)
+
+    def _touch(self, events: Sequence[Event]) -> None:
+        """Note who has their hand on what; an application's signals are its own, never answers."""
+        for event in events:
+            entry = event.entry
+            policy = self._declarations.rule(entry.path).policy
+            if policy is not None:
+                hand = entry.origin.startswith("app:")
+                self._declarations.owners.touch(entry.path, policy, entry.origin, entry.record_time, hand=hand)

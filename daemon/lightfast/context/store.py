@@ -8,7 +8,7 @@ sees what could still be lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,6 +22,7 @@ from lightfast.context.head import Changes, Head
 from lightfast.context.leased import Leased
 from lightfast.context.ledger import Ledger
 from lightfast.context.load import load
+from lightfast.context.policies import Policy
 from lightfast.context.preconditions import check_preconditions
 from lightfast.context.reader import Bounds, Reader, compiled
 from lightfast.context.records import (
@@ -66,6 +67,8 @@ class Store:
         self._declarations.change(loaded.declarations, ())
         self._bounds = Bounds(db.store_id, loaded.revision, loaded.oldest)
         self._head = Head(loaded.tree)
+        self.visit = self._head.tree.visit
+        """Yields the paths of live entries that match a compiled pattern, a few at a time; see `Tree.visit`."""
         self._tasks = TaskGroup("store")
         self._requests = Requests(db, clock)
         self._ledger = Ledger(
@@ -92,8 +95,7 @@ class Store:
         from lightfast.context.watch import Bus as WatchBus  # it needs the records of this floor first
 
         loaded = await db.read(load)
-        if bus is None:
-            bus = WatchBus(db.store_id)
+        bus = WatchBus(db.store_id) if bus is None else bus
         if isinstance(bus, WatchBus):
             bus.revision = max(bus.revision, loaded.revision)
         store = cls(db, clock, bus, loaded, settle_after)
@@ -149,9 +151,9 @@ class Store:
         allowed, access and range are not enforced.
 
         Raises `InvalidArgument`, `OutOfBounds`, `Denied` (READ_ONLY), `NotFound` (PATH_UNDECLARED,
-        LEASE_GONE), `AlreadyExists` (TARGET_TAKEN, REQUEST_ID_REUSED), `Conflict`
-        (PRECONDITION_FAILED), `Exhausted` (DISK_FULL, STORE_BUSY) and `Unavailable`. Then nothing of
-        it was written.
+        LEASE_GONE), `AlreadyExists` (TARGET_TAKEN, REQUEST_ID_REUSED), `Conflict` (PRECONDITION_FAILED,
+        PATH_OWNED), `FailedPrecondition` (PRECONDITION_REQUIRED), `Exhausted` (DISK_FULL, STORE_BUSY) and
+        `Unavailable`. Then nothing of it was written.
         """
         what = (mutations, preconditions, origin, label, group, cause, lease, unit, trusted)
         if request is None or validate_only:
@@ -198,6 +200,7 @@ class Store:
             draft = self._ledger.draft(origin, cause, group, label, lease, trusted)
             if preconditions:
                 check_preconditions(self._head, preconditions)
+                draft.conditions = {condition.path for condition in preconditions}
             draft.add(mutations)
             entries = draft.entries()
             if validate_only:
@@ -225,11 +228,7 @@ class Store:
     ) -> Applied:
         if preconditions:
             check_preconditions(self._head, preconditions)
-        prepare = self._signals.prepare
-        try:
-            events = [prepare(mutation, origin, trusted=trusted, lease=lease) for mutation in mutations]
-        except ValueError as error:
-            raise InvalidArgument(str(error), field="mutations") from None
+        events = self._signals.prepare_all(mutations, origin, preconditions, trusted=trusted, lease=lease)
         if not validate_only:
             self._signals.put(events)
             self._leased.follow(events)
@@ -239,8 +238,7 @@ class Store:
     def publish(self, mutations: Sequence[Mutation], *, origin: str) -> Published:
         """Take signals, each for itself; what is refused is counted and the first reason given. Never waits."""
         events: list[Event] = []
-        dropped = 0
-        reason = ""
+        dropped, reason = 0, ""
         for mutation in mutations:
             try:
                 event = self._signals.prepare(mutation, origin, trusted=False)
@@ -311,9 +309,9 @@ class Store:
     ) -> Undone:
         """Take back a group, a run or a revision, with all that it caused.
 
-        Where others have written the same paths since, nothing is done and their entries are returned.
-        Under a mount it is an ordinary wish. Raises `NotFound` (UNDO_TARGET_UNKNOWN), `OutOfRange` for
-        what was compacted, and `FailedPrecondition` (ALREADY_UNDONE, or NOT_UNDONE for a redo).
+        Where others have written the same paths since, nothing is done and their entries are returned. Under a
+        mount it is an ordinary wish. Raises `NotFound` (UNDO_TARGET_UNKNOWN), `OutOfRange` for what was compacted,
+        `Conflict` (PATH_OWNED), and `FailedPrecondition` (ALREADY_UNDONE, or NOT_UNDONE for a redo).
         """
         return await self._undoer.run(Target(group, run, revision), origin, validate_only, request)
 
@@ -351,6 +349,10 @@ class Store:
     def declaration(self, path: str) -> Declaration | None:
         """Return the declaration that holds for *path*: an exact one, else the pattern with the longest prefix."""
         return self._declarations.rule(path).declaration
+
+    def set_policies(self, mount: str, policies: Mapping[str, Policy]) -> None:
+        """Set the conflict policies of *mount*, by pattern, over what is declared."""
+        self._declarations.set_policies(mount, policies)
 
     def add_mount(self, mount: str) -> None:
         """Make *mount* (`/blender`) an application's: values there become wishes, unknown paths are refused."""

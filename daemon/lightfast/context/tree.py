@@ -14,6 +14,9 @@ from lightfast.context.entry import Entry
 from lightfast.context.records import Child
 from lightfast_link.path import Pattern, compile_pattern, decode_segment, parent
 
+VISITED = 1000
+"""The most children that are looked at in one step of a visit."""
+
 
 class Tree:
     """Entries by path; `entries` may be read directly, and is written only here."""
@@ -103,34 +106,39 @@ class Tree:
     def _select_all(self, pattern: Pattern) -> list[Entry]:
         """Select without a bound: to sort what was found is faster than to walk in order."""
         entries = self.entries
-        whole = pattern.text == _subtree(pattern.prefix)
-        if whole and pattern.prefix == "/":
-            found = list(entries)
-        else:
-            found = [path for path in self._visit(pattern) if whole or pattern.matches(path)]
+        found = list(entries) if pattern.text == "//" else [path for paths in self.visit(pattern) for path in paths]
         found.sort()
         return [entries[path] for path in found]
 
-    def _visit(self, pattern: Pattern) -> Iterator[str]:
-        """Yield the paths that may match, in no order, pruned level by level."""
+    def visit(self, pattern: Pattern) -> Iterator[list[str]]:
+        """Yield the paths that match, in no order and pruned level by level: a few at a time, often none.
+
+        The tree may change between two steps: what is there all along is found, and found once.
+        """
+        entries, below, matches = self.entries, self._children, pattern.matches
+        whole = pattern.text == _subtree(pattern.prefix)
         levels = _levels(pattern)
         waiting = [pattern.prefix]
-        if pattern.prefix in self.entries:
-            yield pattern.prefix
+        if pattern.prefix in entries and (whole or matches(pattern.prefix)):
+            yield [pattern.prefix]
         while waiting:
             path = waiting.pop()
             depth = 0 if path == "/" else path.count("/")
             if levels is not None and (depth >= len(levels) or (depth and not levels[depth - 1].may_be(path))):
+                yield []
                 continue
-            children: Iterable[str] = self._children.get(path, ())
+            children: Iterable[str] = below.get(path, ())
             if levels is not None and levels[depth].literal:
                 child = (path if depth else "") + "/" + levels[depth].literal
                 children = (child,) if child in children else ()
-            for child in children:
-                if child in self.entries:
-                    yield child
-                if child in self._children:
-                    waiting.append(child)
+            names = list(children)
+            if not names:
+                yield []
+            while names:
+                some = names[-VISITED:]
+                del names[-VISITED:]
+                waiting += [child for child in some if child in below]
+                yield [child for child in some if child in entries and (whole or matches(child))]
 
     def _link(self, path: str) -> None:
         """Make *path* known to everything above it."""

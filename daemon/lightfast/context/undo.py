@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lightfast.context.codec import decode
-from lightfast.context.draft import GONE, Draft, Kind
+from lightfast.context.draft import Draft
 from lightfast.context.entry import Entry
+from lightfast.context.kinds import GONE, Kind
 from lightfast.context.preconditions import same
 from lightfast.core.errors import InvalidArgument
 
@@ -189,7 +190,8 @@ def _rows(connection: Any, taken: list[int]) -> list[tuple[Row, Row | None]]:
 def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> None:
     """Add to *draft* what takes the plan's rows back: moves first, then the values there were before.
 
-    What went with a lease goes with it again only if that is one of *leases*, the living ones.
+    What went with a lease goes with it again only if that is one of *leases*, the living ones. Raises `Conflict`
+    (PATH_OWNED) where somebody else has their hand on one of the paths.
     """
     wanted: dict[str, Entry | None] = {}
     for row in reversed(plan.rows):
@@ -215,6 +217,10 @@ def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> None:
             _erase(draft, path)
         elif old is None or not same(old.value, entry.value):
             draft.restore(path, entry if entry.lease in leases else msgspec.structs.replace(entry, lease=""))
+    for path in draft.changes:
+        policy = draft.declarations.rule(path).policy
+        if policy is not None:
+            draft.guard(path, policy, draft.changes)  # the plan knows what each of them held
 
 
 def _erase(draft: Draft, path: str) -> None:

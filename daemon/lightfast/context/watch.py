@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
-from lightfast.context.entry import Entry, Event, EventType, Transaction
+from lightfast.context.entry import Event, EventType, Transaction
 from lightfast.context.lanes import MAX_QUEUED_EVENTS, MAX_QUEUED_SIZE, Subscription
-from lightfast.context.watch_batch import MAX_BATCH_EVENTS, MAX_BATCH_SIZE, Batch, Filter, WatchSpec, chunks, event_size
+from lightfast.context.watch_batch import MAX_BATCH_EVENTS, MAX_BATCH_SIZE, Batch, Filter, WatchSpec, event_size
 from lightfast.context.watch_bus import BOOKMARK_INTERVAL, Bus
+from lightfast.context.watch_snapshot import Snapshot, Visited
 from lightfast.core.errors import InvalidArgument, OutOfRange
 
-__all__ = ["BOOKMARK_INTERVAL", "Batch", "Bus", "Subscription", "WatchSpec", "Watchable", "watch"]
+__all__ = ["BOOKMARK_INTERVAL", "Batch", "Bus", "Subscription", "WatchSpec", "Watchable", "bus_of", "watch"]
 
-SNAPSHOT_ENTRIES = 500
-"""The most entries of one batch of a snapshot."""
 REPLAY_TRANSACTIONS = 200
 """How many past transactions are read at a time."""
 
 
-class Watchable(Protocol):
+class Watchable(Visited, Protocol):
     """What `watch` needs of a store."""
 
     @property
@@ -43,9 +42,6 @@ class Watchable(Protocol):
     @property
     def bus(self) -> Any:
         """Return the bus, a `Bus`; another feed cannot be watched."""
-
-    def select(self, pattern: str, limit: int | None = None, after: str = "") -> Sequence[Entry]:
-        """Return the live entries that match, ordered by path."""
 
     async def replay(self, after_revision: int, until_revision: int, limit: int) -> Sequence[Transaction]:
         """Return at most *limit* whole transactions, oldest first."""
@@ -75,7 +71,10 @@ async def watch(
             position = chunk[-1].revision
             for batch in _batches(wanted, chunk):
                 yield batch
-    # From here to the end of the snapshot nothing is awaited: it and the subscription meet at one revision.
+    snapshot = Snapshot(store, wanted) if position is None and spec.include_snapshot else None
+    if snapshot is not None:
+        await snapshot.take()
+    # Since then nothing was awaited: the snapshot and the subscription meet at one revision.
     current = store.revision
     bus: Bus = store.bus
     subscription = bus.subscribe(spec, current, max_events=max_events, max_size=max_size)
@@ -87,14 +86,12 @@ async def watch(
                 for batch in _batches(wanted, chunk):
                     batch.synced = batch.revision == current
                     yield batch
-        elif position is None and spec.include_snapshot:
-            entries = _snapshot(store, spec.patterns)
-            for part in chunks(entries, SNAPSHOT_ENTRIES):
-                last = part[-1] is entries[-1]
+        elif snapshot is not None:
+            for part, last in snapshot.parts():
                 events = tuple([Event(EventType.SET, entry) for entry in part])
                 yield Batch(events, current if last else 0, synced=last)
-            if not entries:
-                yield Batch((), current, synced=True)
+                if not last:
+                    await snapshot.rest()
         else:
             yield Batch((), current, synced=True)
         while True:
@@ -149,6 +146,14 @@ async def _replay(store: Watchable, after: int, until: int) -> Sequence[Transact
     return chunk
 
 
+def bus_of(store: Any) -> Bus:
+    """Return the bus that *store* publishes to; raise `TypeError` where it is fed into something else."""
+    bus = store.bus
+    if not isinstance(bus, Bus):
+        raise TypeError("this needs a store with a Bus")
+    return bus
+
+
 def _batches(wanted: Filter, transactions: Sequence[Transaction]) -> list[Batch]:
     """Return what *wanted* lets through, cut where a batch grows large; the last reaches the last revision."""
     batches: list[Batch] = []
@@ -165,10 +170,3 @@ def _batches(wanted: Filter, transactions: Sequence[Transaction]) -> list[Batch]
     if events or not batches or batches[-1].revision != last:
         batches.append(Batch(tuple(events), last, size=size))
     return batches
-
-
-def _snapshot(store: Watchable, patterns: Sequence[str]) -> list[Entry]:
-    if len(set(patterns)) == 1:
-        return list(store.select(patterns[0]))
-    unique = {entry.path: entry for pattern in patterns for entry in store.select(pattern)}
-    return [unique[path] for path in sorted(unique)]

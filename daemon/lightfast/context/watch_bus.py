@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -14,12 +15,24 @@ from lightfast.core.errors import Unavailable
 
 log = structlog.get_logger("lightfast.watch")
 
+MAX_GROUPS = 16_384
+"""Of how many of the latest revisions the group is remembered."""
 MAX_ROUTES = 100_000
 """How many paths are remembered with the groups they go to, before all are forgotten."""
 BOOKMARK_INTERVAL = 5.0
 """How long, in seconds, a watcher without events may stay behind the revision."""
 
 Listener = Callable[[Batch], None]
+
+
+class Tap(Protocol):
+    """Takes everything that is published, at once and before anything is conflated; it must not block."""
+
+    def transaction(self, transaction: Transaction) -> None:
+        """Take a committed transaction."""
+
+    def samples(self, events: Sequence[Event]) -> None:
+        """Take updates of signals, each of them."""
 
 
 class _Group:
@@ -107,12 +120,15 @@ class Bus:
         """Begin after *revision*; *bookmark_interval* is in seconds."""
         self.store_id = store_id
         self.revision = revision
+        self.tap: Tap | None = None
         self._bookmark_interval = bookmark_interval
         self._bookmark_timer: asyncio.TimerHandle | None = None
         self._groups: dict[tuple[frozenset[str], frozenset[str]], _Group] = {}
         self._routes: dict[str, tuple[_Group, ...]] = {}
+        self._ways: dict[tuple[_Group, ...], tuple[_Group, ...]] = {}
         self._pending: list[Transaction | _Join] = []
         self._signals: dict[str, Event] = {}
+        self._undo_groups: dict[int, str] = {}
         self._scheduled = False
         self._watchers = 0
         self._closed = False
@@ -124,13 +140,22 @@ class Bus:
 
     def publish(self, transaction: Transaction) -> None:
         """Publish one committed transaction; call it after the commit, in the order of revisions."""
+        if self.tap is not None:
+            self.tap.transaction(transaction)
         if self._signals:
             supersede(self._signals, transaction.events)
+        self._remember(transaction)
         self._pending.append(transaction)
         self._schedule()
 
-    def signals(self, events: Iterable[Event]) -> None:
+    def group_of(self, revision: int) -> str | None:
+        """Return the group of one of the latest revisions, empty where it has none; `None` for an older one."""
+        return self._undo_groups.get(revision)
+
+    def signals(self, events: Sequence[Event]) -> None:
         """Publish volatile updates; within one tick the latest of a path wins."""
+        if self.tap is not None:
+            self.tap.samples(events)
         for event in events:
             self._signals[event.entry.path] = event
         self._schedule()
@@ -164,6 +189,10 @@ class Bus:
         subscription.close = self._join(_Join(Filter(spec.patterns, spec.exclude_origins), subscription=subscription))
         return subscription
 
+    def flush(self) -> None:
+        """Hand out what is pending at once, not at the end of the tick."""
+        self._flush()
+
     def close(self) -> None:
         """Hand out what is pending, then end every subscription; watchers are told to come back."""
         self._flush()
@@ -191,7 +220,7 @@ class Bus:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(member.filter)
-            self._routes.clear()
+            self._forget_routes()
         if member.listener is not None:
             group.listeners[id(member)] = member.listener
         elif member.subscription is not None:
@@ -213,7 +242,13 @@ class Bus:
         group.subscriptions.pop(id(member), None)
         if not group.listeners and not group.subscriptions:
             del self._groups[key]
-            self._routes.clear()
+            self._forget_routes()
+
+    def _remember(self, transaction: Transaction) -> None:
+        known = self._undo_groups
+        known[transaction.revision] = transaction.group
+        if len(known) > 2 * MAX_GROUPS:  # half of them at once, so that it costs next to nothing each time
+            self._undo_groups = dict(list(known.items())[-MAX_GROUPS:])
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -272,10 +307,15 @@ class Bus:
         groups = self._routes.get(path)
         if groups is None:
             if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
+                self._forget_routes()
             groups = tuple([group for group in self._groups.values() if group.filter.matches(path)])
-            self._routes[path] = groups
+            # Most paths go to the same few sets of groups: one tuple for all of them.
+            groups = self._routes[path] = self._ways.setdefault(groups, groups)
         return groups
+
+    def _forget_routes(self) -> None:
+        self._routes.clear()
+        self._ways.clear()
 
     def _bookmark(self) -> None:
         self._bookmark_timer = None

@@ -8,12 +8,14 @@ the environment (`LIGHTFAST_<SECTION>__<KEY>`), the flags (`--set section.key=va
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lightfast.core.errors import InvalidArgument
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 Check = Callable[[Any], Any]
 """Takes the value as written and returns it as meant; raises `ValueError` saying what was expected."""
 
@@ -162,7 +164,8 @@ def toml(value: Any) -> str:
         body = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in body) + '"'
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + " }"
+        items = [f"{name if _BARE(name) else toml(name)} = {toml(item)}" for name, item in value.items()]
+        return "{ " + ", ".join(items) + " }" if items else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
     return repr(value) if isinstance(value, int | float) else toml(str(value))

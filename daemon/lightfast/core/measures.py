@@ -4,6 +4,10 @@ Each unit has a dimension and a pair of functions to and from the base of that d
 those of the ossia dialect of OSCQuery (`gain.db`, `angle.degree`, `time.bpm`); the part before the dot is
 not always the dimension: `time.second`, `time.bpm` and `time.freq` measure durations and their inverses, and
 convert into each other (a tempo of 120 bpm is a beat of half a second, is 2 Hz).
+
+A position of a fader is a unit of gain: `gain.fader.ardour`, `gain.fader.ableton`, `gain.fader.x32` (see `faders`).
+What needs more than two names is in rooms of its own: `clocked` (beats, frames, samples), `colours`, `scaling` (0 to 1
+and MIDI onto a range). Names of notes are left out: programs do not agree which octave C4 is; `time.midinote` is exact.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+
+from lightfast.core.faders import LAWS, db_to_gain, gain_to_db
 
 Function = Callable[[float], float]
 
@@ -43,16 +50,6 @@ def _inverse(name: str, factor: float) -> Unit:
     return Unit(name, "duration", turn, turn)
 
 
-def _db_to_linear(value: float) -> float:
-    return math.pow(10.0, value / 20.0)
-
-
-def _linear_to_db(base: float) -> float:
-    if base < 0:
-        raise ValueError(f"a gain of {base:g} has no level in dB")
-    return 20.0 * math.log10(base) if base > 0 else -math.inf
-
-
 def _note_to_seconds(note: float) -> float:
     return 1.0 / (MIDI_A4_HZ * math.pow(2.0, (note - MIDI_A4_NOTE) / 12.0))
 
@@ -76,7 +73,8 @@ UNITS: dict[str, Unit] = {
         _linear("angle.radian", "angle", 1.0),
         _linear("angle.degree", "angle", math.pi / 180.0),
         _linear("gain.linear", "gain", 1.0),
-        Unit("gain.db", "gain", _db_to_linear, _linear_to_db),
+        Unit("gain.db", "gain", db_to_gain, gain_to_db),
+        *(Unit(f"gain.fader.{name}", "gain", to_gain, from_gain) for name, (to_gain, from_gain) in LAWS.items()),
         _linear("time.second", "duration", 1.0),
         _linear("time.ms", "duration", 0.001),
         _inverse("time.bpm", 60.0),
@@ -87,9 +85,10 @@ UNITS: dict[str, Unit] = {
         _linear("speed.ft/s", "speed", 0.3048),
     )
 }
-"""All units that convert; any other name is a label."""
+"""The units that convert by themselves; see the module for the others. Any other name is a label."""
 
 
+@lru_cache(maxsize=1024)
 def between(source: str, target: str) -> tuple[Function, Function] | None:
     """Return the way from unit *source* to *target* and the way back; None where nothing is to be converted.
 

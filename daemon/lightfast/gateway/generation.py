@@ -68,6 +68,8 @@ class Rooms:
     operations: Operations
     clock: Clock
     tasks: TaskGroup
+    may_write: Callable[[], None]
+    """Raises while nothing may be placed."""
 
 
 class Generation:
@@ -167,6 +169,7 @@ class Generation:
 
     async def _succeed(self, operation: Operation) -> None:
         if operation.target_path:
+            self._rooms.may_write()  # it may have been forbidden since this began
             unit = self._rooms.operations.unit()
             self._rooms.operations.write(unit, operation)
             applied = await self._rooms.store.apply(

@@ -74,6 +74,8 @@ class Gateway:
         """Set by the composition: waits until the plugins are loaded."""
         self.plugins: Callable[[], Sequence[PluginRecord]] = tuple
         """Set by the composition: the records of all plugins, to name providers that are not available."""
+        self.may_write: Callable[[], None] = _always
+        """Set by the composition: raises while nothing may be generated or placed."""
         self._store, self._blobs, self._clock, self._tasks = store, blobs, clock, tasks
         self._operations = Operations(db)
         self._pool = pool or MediaPool()
@@ -169,7 +171,16 @@ class Gateway:
             return running.operation
         return await self._operations.get(operation_id)
 
+    def cancel_all(self, reason: str) -> int:
+        """Tell everything under way to end, without waiting for it; return how much there is."""
+        for operation_id, running in self._running.items():
+            message = f"operation {operation_id} was cancelled: {reason}"
+            error = Cancelled(message, metadata={"operation_id": operation_id})
+            self._tasks.start(running.stop(error), f"cancel {operation_id}")
+        return len(self._running)
+
     async def _prepare(self, call: GenerateCall, origin: str) -> Generation:
+        self.may_write()
         if len(self._running) >= self._most:
             raise Exhausted(
                 f"{self._most} generations run already: try again when one is done",
@@ -198,7 +209,7 @@ class Gateway:
             await self._check_target(call.target_path, output, origin)
         provider = self._catalog.provider(record.provider)
         request = GenerationRequest(record.model.name, output, call.prompt, settings, operation.seed, sources)
-        rooms = Rooms(self._store, self._blobs, self._operations, self._clock, self._tasks)
+        rooms = Rooms(self._store, self._blobs, self._operations, self._clock, self._tasks, self.may_write)
         return Generation(operation, provider, request, self._pool, rooms, timeout=timeout, sources=tuple(call.sources))
 
     async def _find(self, call: GenerateCall) -> ModelRecord:
@@ -233,6 +244,10 @@ class Gateway:
             raise InvalidArgument(str(error), field="target_path") from None
         sample = "" if output == "text" else Asset("", f"{output}/*", "0" * 64, 0)
         await self._store.apply([Set(path, sample)], origin=origin, validate_only=True)
+
+
+def _always() -> None:
+    """Let everything be generated."""
 
 
 async def _close(provider: Provider) -> None:

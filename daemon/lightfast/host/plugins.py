@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,9 @@ class PluginHost(Shelf):
         self._loaded = asyncio.Event()
         self._watch: DropinWatch | None = None
         self._stall: StallWatch | None = None
+        self.may_reload: Callable[[], str] = str
+        """Set by the composition: returns why no changed file may be loaded now, or the empty text."""
+        self._put_off: dict[Path, None] = {}
 
     async def start(self, budget: float = 0.1) -> None:
         """Begin to load; return when all are loaded, or after *budget* seconds while the rest goes on."""
@@ -160,7 +163,22 @@ class PluginHost(Shelf):
     def _dropins_found(self) -> list[Candidate]:
         return discover.drop_ins(self._folder) if self._folder is not None and self._folder.is_dir() else []
 
+    @property
+    def put_off(self) -> list[str]:
+        """Return the names of the changed files that wait for `catch_up`."""
+        return sorted(path.name for path in self._put_off)
+
+    def catch_up(self) -> None:
+        """Load the files that changed while they might not be."""
+        waiting, self._put_off = self._put_off, {}
+        for path in waiting:
+            self._file_changed(path)
+
     def _file_changed(self, path: Path) -> None:
+        if why := self.may_reload():
+            self._put_off[path] = None
+            log.warning("a changed plugin waits", file=path.name, why=why)
+            return
         self._tasks.start(self._follow(path), f"changed {path.name}")
 
     async def _follow(self, path: Path) -> None:

@@ -15,9 +15,12 @@ from lightfast.sdk.bridge import (
     Hello,
     OscMessage,
     OscSender,
+    OscServer,
     Parameter,
+    Peer,
     Wish,
 )
+from lightfast.sdk.diagnosis import Finding
 from lightfast.sdk.errors import BridgeError, MissingDependency, PluginError, ProviderError
 from lightfast.sdk.hookspecs import hookimpl
 from lightfast.sdk.launcher import Launcher
@@ -35,6 +38,7 @@ from lightfast.sdk.provider import (
     Workbench,
 )
 from lightfast.sdk.simulator import Simulator
+from lightfast.sdk.timeline import Timeline
 from lightfast_link.value import Asset, Value
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "Call",
     "Change",
     "Command",
+    "Finding",
     "GenerationRequest",
     "Hello",
     "Launcher",
@@ -56,8 +61,10 @@ __all__ = [
     "Model",
     "OscMessage",
     "OscSender",
+    "OscServer",
     "Pack",
     "Parameter",
+    "Peer",
     "PluginError",
     "Preview",
     "Progress",
@@ -66,6 +73,7 @@ __all__ = [
     "Simulator",
     "Step",
     "TextDelta",
+    "Timeline",
     "Usage",
     "Value",
     "Wish",

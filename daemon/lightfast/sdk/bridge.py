@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lightfast_link.value import Value
+from lightfast.sdk.diagnosis import Finding
+from lightfast.sdk.timeline import Timeline
+from lightfast_link.value import Asset, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Change:
     """One value the application reports; *path* is relative to the mount, times in ns since 1970.
 
     A value of `None` means that the path is gone; `moved_from` (relative, too) means that the subtree
-    was renamed, and the value is ignored.
+    was renamed, and the value is ignored. With *every* each one counts, as of a note that is struck and
+    released at once; else only the last of those that wait together for one path is recorded.
     """
 
     path: str
@@ -95,6 +98,7 @@ class Change:
     event_time: int = 0
     object_id: str = ""
     moved_from: str = ""
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,9 @@ class AppSession(Protocol):
 
     mount: str
 
+    def declare(self, parameters: Sequence[Parameter]) -> None:
+        """Say what is known of the paths from now on, in place of what was said before."""
+
     def report(self, changes: Sequence[Change]) -> None:
         """Report what changed in the application; an echo of a wish in flight is recognized here."""
 
@@ -192,16 +199,41 @@ OscMessage = tuple[str, str, Sequence[Any]]
 """Address, type tags without the comma, arguments."""
 
 
+Peer = tuple[str, int]
+"""The host and port of a program that sent something."""
+
+
+class OscServer(Protocol):
+    """An open OSC socket that takes messages from anybody on this machine."""
+
+    address: tuple[str, int]
+
+    def send(self, peer: Peer, address: str, *arguments: Any) -> None:
+        """Send one message to *peer*, built by python-osc; a full socket buffer drops it and counts."""
+
+    def close(self) -> None:
+        """Close the socket."""
+
+
 class BridgeHost(Protocol):
-    """What the daemon lends a bridge while it runs."""
+    """What the daemon lends a bridge while it runs.
+
+    *config* is the plugin's table; where the table names `instances`, `run` is called once for each of them, with
+    the instance's own keys (its `name` among them) over the common ones. *folder* is where the user keeps files for
+    this kind of bridge: `<configuration folder>/<kind>`, which need not be there; empty where there is none.
+    """
 
     config: Mapping[str, Any]
+    folder: str
 
     def hello(self, hello: Hello, channel: AppChannel) -> AppSession:
         """Join an application; may raise `BridgeError` when the mount is taken or the hello malformed."""
 
-    def absent(self, reason: str) -> None:
-        """Say that the application was looked for and not found, and what to do."""
+    def absent(self, reason: str, name: str = "") -> None:
+        """Say that the application was looked for and not found, and what to do.
+
+        *name* is the mount of one application among several that one `run` looks for.
+        """
 
     async def open_osc(
         self,
@@ -215,15 +247,35 @@ class BridgeHost(Protocol):
         Raises `BridgeError` naming who holds the port, where that can be found out.
         """
 
+    async def serve_osc(
+        self, local: tuple[str, int], receive: Callable[[list[tuple[Peer, list[OscMessage]]]], None]
+    ) -> OscServer:
+        """Open a UDP socket bound to the loopback address *local* that answers whoever asked.
+
+        *receive* gets all messages of one wake-up, by sender. Raises `BridgeError` for an address that others than
+        this machine reach, and for a port that is taken.
+        """
+
+    async def save_asset(self, name: str, media_type: str, data: bytes) -> Asset:
+        """Keep *data* among the assets; raise `BridgeError` when there is no room."""
+
+    async def load_asset(self, sha256: str) -> bytes:
+        """Return the bytes of an asset; raise `BridgeError` when there is no such asset."""
+
     async def sleep(self, seconds: float) -> None:
         """Wait."""
 
 
 class Bridge(ABC):
-    """The daemon's half for one kind of application."""
+    """The daemon's half for one kind of application.
+
+    One object serves all instances of its kind: `run` may be under way several times.
+    """
 
     kind: str
     title: str = ""
+    timeline: Timeline | None = None
+    """Where the kind keeps its transport, if it has one."""
     link: bool = False
     """The application connects by the link protocol; `run` is not called."""
 
@@ -233,6 +285,10 @@ class Bridge(ABC):
 
     def commands(self) -> Sequence[Command]:
         """Return the commands of the kind that the daemon's half itself offers."""
+        return ()
+
+    async def diagnose(self, config: Mapping[str, Any]) -> Sequence[Finding]:
+        """Return what can be said of the way to the application of *config*, looked at without disturbing it."""
         return ()
 
     @abstractmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -282,6 +283,9 @@ class BlobWriter:
         self._file: Any = None
         self._size = 0
         self._ended = False
+        # Who is cancelled while a thread still writes throws away in another thread: one after the other.
+        self._turn = threading.Lock()
+        self._discarded = False
 
     async def write(self, data: bytes) -> None:
         """Append *data*; raises `Exhausted` (ASSET_QUOTA, DISK_FULL)."""
@@ -355,23 +359,31 @@ class BlobWriter:
             )
 
     def _append(self, data: bytes) -> None:
-        if self._file is None:
-            self._file = self._part.open("xb")
-        self._hash.update(data)
-        self._file.write(data)
+        with self._turn:
+            if self._discarded:
+                return
+            if self._file is None:
+                self._file = self._part.open("xb")
+            self._hash.update(data)
+            self._file.write(data)
 
     def _finish(self) -> None:
-        if self._file is None:
-            self._file = self._part.open("xb")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._part.chmod(0o444)
+        with self._turn:
+            if self._discarded:
+                return
+            if self._file is None:
+                self._file = self._part.open("xb")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.chmod(0o444)
 
     def _discard(self) -> None:
-        if self._file is not None:
-            try:
-                self._file.close()  # flushes, which may fail on a full disk
-            except OSError:
-                log.debug("an aborted asset was not flushed", part=str(self._part))
-        self._part.unlink(missing_ok=True)
+        with self._turn:
+            self._discarded = True
+            if self._file is not None:
+                try:
+                    self._file.close()  # flushes, which may fail on a full disk
+                except OSError:
+                    log.debug("an aborted asset was not flushed", part=str(self._part))
+            self._part.unlink(missing_ok=True)

@@ -11,10 +11,14 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import structlog
+
 from lightfast.core.clock import SYSTEM, Clock
 from lightfast.core.errors import AlreadyExists, InvalidArgument, LightfastError, Unavailable
 from lightfast.core.tasks import TaskGroup
 from lightfast.storage.database import Database
+
+log = structlog.get_logger("lightfast.storage")
 
 T = TypeVar("T")
 
@@ -40,6 +44,8 @@ class Requests:
         self._filter = bytearray(_FILTER_BITS // 8)
         self._filter_keys = 0
         self._filter_ready = False
+        self._fresh: bytearray | None = None  # what came while a new filter is read
+        self._fresh_keys = 0
         self._closed = False
 
     async def start(self) -> None:
@@ -136,9 +142,11 @@ class Requests:
         return None
 
     def _remember(self, key: Key) -> None:
-        for byte, bit in _probes(key):
-            self._filter[byte] |= bit
+        _put(self._filter, key)
         self._filter_keys += 1
+        if self._fresh is not None:
+            _put(self._fresh, key)
+            self._fresh_keys += 1
         if self._filter_keys > _FILTER_KEYS:
             self._filter_ready = False
 
@@ -148,20 +156,43 @@ class Requests:
     async def _keep_house(self) -> None:
         await self._fill()
         while True:
-            await self.sweep()
+            try:
+                await self.sweep()
+                await self.renew()
+            except LightfastError as error:  # the disk may be full: what is left is swept later
+                log.warning("answers to requests could not be swept", reason=error.reason, error=str(error))
             await asyncio.sleep(_SWEEP_INTERVAL)
 
     async def _fill(self) -> None:
-        """Read the keys there are into the filter; until then every request is looked up."""
+        """Read the keys there are into a new filter; before the first one every request is looked up."""
+        self._fresh, self._fresh_keys = bytearray(_FILTER_BITS // 8), 0
+        if self._filter_keys:
+            await self._db.commit(self._db.unit())  # what was remembered before is in the table, or has failed
 
-        def keys(connection: Any) -> list[Key]:
+        def stored(connection: Any) -> tuple[bytearray, int]:
+            found, count = bytearray(_FILTER_BITS // 8), 0
             query = "SELECT client, method, request_id FROM requests ORDER BY id DESC LIMIT ?"
-            return list(connection.execute(query, (_FILTER_KEYS + 1,)))
+            for key in connection.execute(query, (_FILTER_KEYS + 1,)):
+                _put(found, key)
+                count += 1
+            return found, count
 
-        known = await self._db.read(keys)
-        for key in known:
-            self._remember(key)
-        self._filter_ready = self._filter_keys <= _FILTER_KEYS
+        try:
+            found, count = await self._db.read(stored)
+            both = int.from_bytes(found, "little") | int.from_bytes(self._fresh, "little")
+            self._filter = bytearray(both.to_bytes(len(found), "little"))
+            self._filter_keys = count + self._fresh_keys
+            self._filter_ready = self._filter_keys <= _FILTER_KEYS
+        finally:
+            self._fresh = None
+
+    async def renew(self) -> None:
+        """Make a new filter where the old one is full of what was swept away; it only ever takes in."""
+        if self._filter_keys <= _FILTER_KEYS // 2:
+            return
+        ((rows,),) = await self._db.query("SELECT count(*) FROM requests")
+        if rows <= min(self._filter_keys, _FILTER_KEYS) * 3 // 4:
+            await self._fill()
 
     async def sweep(self) -> int:
         """Drop the answers older than 24 hours, oldest first, in steps; return how many."""
@@ -181,6 +212,11 @@ class Requests:
             )
             await self._db.commit(unit)
             dropped += count
+
+
+def _put(bits: bytearray, key: Key) -> None:
+    for byte, bit in _probes(key):
+        bits[byte] |= bit
 
 
 def _probes(key: Key) -> tuple[tuple[int, int], tuple[int, int]]:

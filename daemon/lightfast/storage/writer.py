@@ -27,7 +27,7 @@ MAX_GROUP_SIZE = 8 << 20
 QUIET_TICKS = 32
 """After so many ticks of the loop without anything new a group is handed over; an empty one takes about 0.5 µs."""
 GATHER_SECONDS = 0.005
-"""A group is handed over after this time even while every tick brings more."""
+"""A group is handed over after this time, whether ticks bring more or take long: 32 long ones would be seconds."""
 MAX_WAITING_UNITS = 50_000
 MAX_WAITING_SIZE = 128 << 20
 """Bounds of what waits, in units and characters; more is refused with STORE_BUSY."""
@@ -98,12 +98,7 @@ class Writer:
         """Hand over, or wait one more tick of the loop for more; *quiet* ticks have brought nothing."""
         found = len(self._collected)
         quiet = quiet + 1 if found == seen else 0
-        if (
-            0 < found < MAX_GROUP_UNITS
-            and quiet < QUIET_TICKS
-            and not self._ending
-            and (quiet or self._loop.time() < latest)
-        ):
+        if 0 < found < MAX_GROUP_UNITS and quiet < QUIET_TICKS and not self._ending and self._loop.time() < latest:
             self._loop.call_soon(self._gather, found, quiet, latest)
         else:
             self._hand_over()

@@ -62,6 +62,62 @@ APP_STATE_GONE: AppState.ValueType  # 6
 """It was here and is gone."""
 Global___AppState: _TypeAlias = AppState  # noqa: Y015
 
+class _ConflictChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConflictChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConflictChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONFLICT_CHOICE_UNSPECIFIED: _ConflictChoice.ValueType  # 0
+    """Never sent."""
+    CONFLICT_CHOICE_WISHED: _ConflictChoice.ValueType  # 1
+    """The wished value, which was overwritten or is in question."""
+    CONFLICT_CHOICE_REPORTED: _ConflictChoice.ValueType  # 2
+    """The value the application reported; where it reported that there is none, the entry goes."""
+
+class ConflictChoice(_ConflictChoice, metaclass=_ConflictChoiceEnumTypeWrapper):
+    """Which of the two values of a conflict record is to hold."""
+
+CONFLICT_CHOICE_UNSPECIFIED: ConflictChoice.ValueType  # 0
+"""Never sent."""
+CONFLICT_CHOICE_WISHED: ConflictChoice.ValueType  # 1
+"""The wished value, which was overwritten or is in question."""
+CONFLICT_CHOICE_REPORTED: ConflictChoice.ValueType  # 2
+"""The value the application reported; where it reported that there is none, the entry goes."""
+Global___ConflictChoice: _TypeAlias = ConflictChoice  # noqa: Y015
+
+class _FindingLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FindingLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINDING_LEVEL_UNSPECIFIED: _FindingLevel.ValueType  # 0
+    """Never sent."""
+    FINDING_LEVEL_OK: _FindingLevel.ValueType  # 1
+    """It is as it should be."""
+    FINDING_LEVEL_NOTE: _FindingLevel.ValueType  # 2
+    """Worth knowing."""
+    FINDING_LEVEL_WARNING: _FindingLevel.ValueType  # 3
+    """Something is wrong, and other things work."""
+    FINDING_LEVEL_ERROR: _FindingLevel.ValueType  # 4
+    """It does not work."""
+
+class FindingLevel(_FindingLevel, metaclass=_FindingLevelEnumTypeWrapper):
+    """How much a finding matters."""
+
+FINDING_LEVEL_UNSPECIFIED: FindingLevel.ValueType  # 0
+"""Never sent."""
+FINDING_LEVEL_OK: FindingLevel.ValueType  # 1
+"""It is as it should be."""
+FINDING_LEVEL_NOTE: FindingLevel.ValueType  # 2
+"""Worth knowing."""
+FINDING_LEVEL_WARNING: FindingLevel.ValueType  # 3
+"""Something is wrong, and other things work."""
+FINDING_LEVEL_ERROR: FindingLevel.ValueType  # 4
+"""It does not work."""
+Global___FindingLevel: _TypeAlias = FindingLevel  # noqa: Y015
+
 @_typing.final
 class App(_message.Message):
     """One application instance."""
@@ -82,6 +138,7 @@ class App(_message.Message):
     SIMULATOR_FIELD_NUMBER: _builtins.int
     LOST_PATHS_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    STATE_TIME_FIELD_NUMBER: _builtins.int
     mount: _builtins.str
     """The mount, for example `/blender`."""
     kind: _builtins.str
@@ -116,6 +173,10 @@ class App(_message.Message):
     def lost_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What could not be put back when it returned, by path."""
 
+    @_builtins.property
+    def state_time(self) -> _timestamp_pb2.Timestamp:
+        """When its state began."""
+
     def __init__(
         self,
         *,
@@ -133,10 +194,11 @@ class App(_message.Message):
         simulator: _builtins.bool = ...,
         lost_paths: _abc.Iterable[_builtins.str] | None = ...,
         pending: _builtins.int = ...,
+        state_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "recovery_duration", b"recovery_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "recovery_duration", b"recovery_duration", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_version", b"app_version", "connect_time", b"connect_time", "document_id", b"document_id", "instance_id", b"instance_id", "kind", b"kind", "lost_paths", b"lost_paths", "mount", b"mount", "pending", b"pending", "pid", b"pid", "recovery_duration", b"recovery_duration", "simulator", b"simulator", "state", b"state", "state_reason", b"state_reason", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_version", b"app_version", "connect_time", b"connect_time", "document_id", b"document_id", "instance_id", b"instance_id", "kind", b"kind", "lost_paths", b"lost_paths", "mount", b"mount", "pending", b"pending", "pid", b"pid", "recovery_duration", b"recovery_duration", "simulator", b"simulator", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -572,3 +634,165 @@ class ResyncResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResyncResponse: _TypeAlias = ResyncResponse  # noqa: Y015
+
+@_typing.final
+class ResolveConflictRequest(_message.Message):
+    """Answers a conflict record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFLICT_ID_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    conflict_id: _builtins.str
+    """The record: the last segment of its path below `/lightfast/conflicts`."""
+    choice: Global___ConflictChoice.ValueType
+    """One of the two values of the record."""
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    @_builtins.property
+    def value(self) -> _types_pb2.Value:
+        """Another value."""
+
+    def __init__(
+        self,
+        *,
+        conflict_id: _builtins.str = ...,
+        choice: Global___ConflictChoice.ValueType = ...,
+        value: _types_pb2.Value | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "resolution", b"resolution", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "conflict_id", b"conflict_id", "request_id", b"request_id", "resolution", b"resolution", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_resolution: _TypeAlias = _typing.Literal["choice", "value"]  # noqa: Y015
+    _WhichOneofArgType_resolution: _TypeAlias = _typing.Literal["resolution", b"resolution"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_resolution) -> _WhichOneofReturnType_resolution | None: ...
+
+Global___ResolveConflictRequest: _TypeAlias = ResolveConflictRequest  # noqa: Y015
+
+@_typing.final
+class ResolveConflictResponse(_message.Message):
+    """The conflict is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision of the choice."""
+    store_id: _builtins.str
+    """The store the revision belongs to."""
+    path: _builtins.str
+    """The path that was in conflict."""
+    @_builtins.property
+    def entry(self) -> _types_pb2.Entry:
+        """The entry after it, a wish under a mount; unset where there is none."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        store_id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        entry: _types_pb2.Entry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "path", b"path", "revision", b"revision", "store_id", b"store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveConflictResponse: _TypeAlias = ResolveConflictResponse  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """One thing that was looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    level: Global___FindingLevel.ValueType
+    """How much it matters."""
+    subject: _builtins.str
+    """What was looked at: a mount, a path, a port."""
+    what: _builtins.str
+    """How it stands."""
+    remedy: _builtins.str
+    """What to do about it; empty where nothing is to be done."""
+    def __init__(
+        self,
+        *,
+        level: Global___FindingLevel.ValueType = ...,
+        subject: _builtins.str = ...,
+        what: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "remedy", b"remedy", "subject", b"subject", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class DiagnoseRequest(_message.Message):
+    """Asks for a diagnosis."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """The mount of an application (`/blender`), or a kind (`blender`): then all of it. NOT_FOUND where nobody knows it."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseRequest: _TypeAlias = DiagnoseRequest  # noqa: Y015
+
+@_typing.final
+class DiagnoseResponse(_message.Message):
+    """A diagnosis: what the daemon sees of it, then what its bridge does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision now."""
+    store_id: _builtins.str
+    """The store the revision belongs to."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """The findings."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        revision: _builtins.int = ...,
+        store_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "revision", b"revision", "store_id", b"store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseResponse: _TypeAlias = DiagnoseResponse  # noqa: Y015

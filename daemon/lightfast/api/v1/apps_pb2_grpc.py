@@ -60,6 +60,16 @@ class AppServiceStub(object):
                 request_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncResponse.FromString,
                 _registered_method=True)
+        self.ResolveConflict = channel.unary_unary(
+                '/lightfast.api.v1.AppService/ResolveConflict',
+                request_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictResponse.FromString,
+                _registered_method=True)
+        self.Diagnose = channel.unary_unary(
+                '/lightfast.api.v1.AppService/Diagnose',
+                request_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseResponse.FromString,
+                _registered_method=True)
 
 
 class AppServiceServicer(object):
@@ -101,6 +111,20 @@ class AppServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveConflict(self, request, context):
+        """Answers a conflict record: writes the choice as one transaction and takes the record away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diagnose(self, request, context):
+        """Says what stands between the daemon and an application, and what to do about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AppServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +152,16 @@ def add_AppServiceServicer_to_server(servicer, server):
                     servicer.Resync,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncResponse.SerializeToString,
+            ),
+            'ResolveConflict': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveConflict,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictResponse.SerializeToString,
+            ),
+            'Diagnose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnose,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +300,60 @@ class AppService(object):
             '/lightfast.api.v1.AppService/Resync',
             lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_apps__pb2.ResyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveConflict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.AppService/ResolveConflict',
+            lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_apps__pb2.ResolveConflictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.AppService/Diagnose',
+            lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_apps__pb2.DiagnoseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,10 @@ class AppServiceStub:
     """Invokes a command: progress, then one result."""
     Resync: _aio.UnaryUnaryMultiCallable[_apps_pb2.ResyncRequest, _apps_pb2.ResyncResponse]
     """Reads everything back from an application and puts it in step again."""
+    ResolveConflict: _aio.UnaryUnaryMultiCallable[_apps_pb2.ResolveConflictRequest, _apps_pb2.ResolveConflictResponse]
+    """Answers a conflict record: writes the choice as one transaction and takes the record away."""
+    Diagnose: _aio.UnaryUnaryMultiCallable[_apps_pb2.DiagnoseRequest, _apps_pb2.DiagnoseResponse]
+    """Says what stands between the daemon and an application, and what to do about it."""
 
 class AppServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows and drives applications."""
@@ -69,5 +73,21 @@ class AppServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_apps_pb2.ResyncRequest, _abc.Awaitable[_apps_pb2.ResyncResponse]],
     ) -> _abc.Awaitable[_apps_pb2.ResyncResponse]:
         """Reads everything back from an application and puts it in step again."""
+
+    @_abc_1.abstractmethod
+    def ResolveConflict(
+        self,
+        request: _apps_pb2.ResolveConflictRequest,
+        context: _aio.ServicerContext[_apps_pb2.ResolveConflictRequest, _abc.Awaitable[_apps_pb2.ResolveConflictResponse]],
+    ) -> _abc.Awaitable[_apps_pb2.ResolveConflictResponse]:
+        """Answers a conflict record: writes the choice as one transaction and takes the record away."""
+
+    @_abc_1.abstractmethod
+    def Diagnose(
+        self,
+        request: _apps_pb2.DiagnoseRequest,
+        context: _aio.ServicerContext[_apps_pb2.DiagnoseRequest, _abc.Awaitable[_apps_pb2.DiagnoseResponse]],
+    ) -> _abc.Awaitable[_apps_pb2.DiagnoseResponse]:
+        """Says what stands between the daemon and an application, and what to do about it."""
 
 def add_AppServiceServicer_to_server(servicer: AppServiceServicer, server: _aio.Server) -> None: ...

@@ -74,6 +74,34 @@ ACCESS_READ_WRITE: Access.ValueType  # 3
 """It can be read and written."""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
+class _ConflictPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConflictPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConflictPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONFLICT_POLICY_UNSPECIFIED: _ConflictPolicy.ValueType  # 0
+    """Not given; means LAST_WRITER."""
+    CONFLICT_POLICY_LAST_WRITER: _ConflictPolicy.ValueType  # 1
+    """Whoever writes last."""
+    CONFLICT_POLICY_OWNER: _ConflictPolicy.ValueType  # 2
+    """While somebody touches it, nobody else: ABORTED, PATH_OWNED. A hand in the application comes first, links and runs last."""
+    CONFLICT_POLICY_COMPARE_AND_SET: _ConflictPolicy.ValueType  # 3
+    """Only writes with a precondition on the path: else FAILED_PRECONDITION, PRECONDITION_REQUIRED."""
+
+class ConflictPolicy(_ConflictPolicy, metaclass=_ConflictPolicyEnumTypeWrapper):
+    """Who may write a path that others write, too."""
+
+CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.ValueType  # 0
+"""Not given; means LAST_WRITER."""
+CONFLICT_POLICY_LAST_WRITER: ConflictPolicy.ValueType  # 1
+"""Whoever writes last."""
+CONFLICT_POLICY_OWNER: ConflictPolicy.ValueType  # 2
+"""While somebody touches it, nobody else: ABORTED, PATH_OWNED. A hand in the application comes first, links and runs last."""
+CONFLICT_POLICY_COMPARE_AND_SET: ConflictPolicy.ValueType  # 3
+"""Only writes with a precondition on the path: else FAILED_PRECONDITION, PRECONDITION_REQUIRED."""
+Global___ConflictPolicy: _TypeAlias = ConflictPolicy  # noqa: Y015
+
 @_typing.final
 class GetRequest(_message.Message):
     """Asks for entries."""
@@ -653,6 +681,8 @@ class Declaration(_message.Message):
     CHOICES_FIELD_NUMBER: _builtins.int
     TOLERANCE_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    OWNER_HOLD_FIELD_NUMBER: _builtins.int
     pattern: _builtins.str
     """The path, or a pattern that covers many."""
     entry_class: _types_pb2.EntryClass.ValueType
@@ -673,9 +703,15 @@ class Declaration(_message.Message):
     """How far a reported number may lie from a wished one and count as equal; 0 means 1e-6 relative."""
     owner: _builtins.str
     """Who declared it, stamped by the daemon."""
+    policy: Global___ConflictPolicy.ValueType
+    """Who may write it where others write it, too."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The strings allowed, where there is a fixed choice."""
+
+    @_builtins.property
+    def owner_hold(self) -> _duration_pb2.Duration:
+        """How long a write counts as touching, for OWNER; unset means 1 second, at most one hour."""
 
     def __init__(
         self,
@@ -691,10 +727,12 @@ class Declaration(_message.Message):
         choices: _abc.Iterable[_builtins.str] | None = ...,
         tolerance: _builtins.float = ...,
         owner: _builtins.str = ...,
+        policy: Global___ConflictPolicy.ValueType = ...,
+        owner_hold: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "maximum", b"maximum", "minimum", b"minimum", "owner_hold", b"owner_hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "access", b"access", "choices", b"choices", "description", b"description", "entry_class", b"entry_class", "maximum", b"maximum", "minimum", b"minimum", "owner", b"owner", "pattern", b"pattern", "tolerance", b"tolerance", "type", b"type", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_maximum", b"_maximum", "_minimum", b"_minimum", "access", b"access", "choices", b"choices", "description", b"description", "entry_class", b"entry_class", "maximum", b"maximum", "minimum", b"minimum", "owner", b"owner", "owner_hold", b"owner_hold", "pattern", b"pattern", "policy", b"policy", "tolerance", b"tolerance", "type", b"type", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
     _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015

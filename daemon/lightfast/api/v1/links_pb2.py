@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lightfast.api.v1 import types_pb2 as lightfast_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clightfast/api/v1/links.proto\x12\x10lightfast.api.v1\x1a\x1clightfast/api/v1/types.proto\"\xdc\x01\n\x04Link\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07two_way\x18\x04 \x01(\x08\x12\x12\n\nexpression\x18\x05 \x01(\t\x12\x11\n\ttolerance\x18\x06 \x01(\x01\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12\x0f\n\x07\x63\x61rried\x18\x08 \x01(\x03\x12\x12\n\nlast_error\x18\t \x01(\t\x12\x13\n\x0bmax_rate_hz\x18\n \x01(\x01\x12\x11\n\traw_units\x18\x0b \x01(\x08\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\"d\n\x11\x43reateLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"^\n\x12\x43reateLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"!\n\x0eGetLinkRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\"[\n\x0fGetLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"J\n\x10ListLinksRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x11ListLinksResponse\x12%\n\x05links\x18\x01 \x03(\x0b\x32\x16.lightfast.api.v1.Link\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t\"9\n\x11UpdateLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\"^\n\x12UpdateLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"2\n\x11\x44\x65leteLinkRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"8\n\x12\x44\x65leteLinkResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\"_\n\x0fTestLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value\"\x8d\x01\n\x10TestLinkResponse\x12*\n\tconverted\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12)\n\x08returned\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t2\x91\x04\n\x0bLinkService\x12W\n\nCreateLink\x12#.lightfast.api.v1.CreateLinkRequest\x1a$.lightfast.api.v1.CreateLinkResponse\x12N\n\x07GetLink\x12 .lightfast.api.v1.GetLinkRequest\x1a!.lightfast.api.v1.GetLinkResponse\x12T\n\tListLinks\x12\".lightfast.api.v1.ListLinksRequest\x1a#.lightfast.api.v1.ListLinksResponse\x12W\n\nUpdateLink\x12#.lightfast.api.v1.UpdateLinkRequest\x1a$.lightfast.api.v1.UpdateLinkResponse\x12W\n\nDeleteLink\x12#.lightfast.api.v1.DeleteLinkRequest\x1a$.lightfast.api.v1.DeleteLinkResponse\x12Q\n\x08TestLink\x12!.lightfast.api.v1.TestLinkRequest\x1a\".lightfast.api.v1.TestLinkResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clightfast/api/v1/links.proto\x12\x10lightfast.api.v1\x1a\x1clightfast/api/v1/types.proto\"\xf7\x03\n\x04Link\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07two_way\x18\x04 \x01(\x08\x12\x12\n\nexpression\x18\x05 \x01(\t\x12\x11\n\ttolerance\x18\x06 \x01(\x01\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12\x0f\n\x07\x63\x61rried\x18\x08 \x01(\x03\x12\x12\n\nlast_error\x18\t \x01(\t\x12\x13\n\x0bmax_rate_hz\x18\n \x01(\x01\x12\x11\n\traw_units\x18\x0b \x01(\x08\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12+\n\x06inputs\x18\r \x03(\x0b\x32\x1b.lightfast.api.v1.LinkInput\x12\x11\n\tcondition\x18\x0e \x01(\t\x12\x0e\n\x06\x62ypass\x18\x0f \x01(\x08\x12\x10\n\x08smooth_s\x18\x10 \x01(\x01\x12*\n\x05\x63urve\x18\x11 \x01(\x0b\x32\x1b.lightfast.api.v1.LinkCurve\x12\x11\n\tfrom_unit\x18\x12 \x01(\t\x12\x0f\n\x07to_unit\x18\x13 \x01(\t\x12\r\n\x05scale\x18\x14 \x01(\t\x12\r\n\x05tempo\x18\x15 \x01(\t\x12\x12\n\nframe_rate\x18\x16 \x01(\t\x12\x13\n\x0bsample_rate\x18\x17 \x01(\t\x12\x0f\n\x07waiting\x18\x18 \x01(\t\x12\x0f\n\x07rate_hz\x18\x19 \x01(\x01\"\'\n\tLinkInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"Y\n\tLinkCurve\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tparameter\x18\x02 \x01(\x01\x12+\n\x06points\x18\x03 \x03(\x0b\x32\x1b.lightfast.api.v1.LinkPoint\"!\n\tLinkPoint\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\"d\n\x11\x43reateLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"^\n\x12\x43reateLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"!\n\x0eGetLinkRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\"[\n\x0fGetLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"J\n\x10ListLinksRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x11ListLinksResponse\x12%\n\x05links\x18\x01 \x03(\x0b\x32\x16.lightfast.api.v1.Link\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t\"9\n\x11UpdateLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\"^\n\x12UpdateLinkResponse\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"2\n\x11\x44\x65leteLinkRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"8\n\x12\x44\x65leteLinkResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\"_\n\x0fTestLinkRequest\x12$\n\x04link\x18\x01 \x01(\x0b\x32\x16.lightfast.api.v1.Link\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value\"\xb8\x01\n\x10TestLinkResponse\x12*\n\tconverted\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12)\n\x08returned\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t\x12)\n\x05moves\x18\x05 \x03(\x0b\x32\x1a.lightfast.api.v1.LinkMove\"\x9d\x01\n\x08LinkMove\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\'\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12&\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32\x17.lightfast.api.v1.Value\x12\x0f\n\x07refusal\x18\x06 \x01(\t2\x91\x04\n\x0bLinkService\x12W\n\nCreateLink\x12#.lightfast.api.v1.CreateLinkRequest\x1a$.lightfast.api.v1.CreateLinkResponse\x12N\n\x07GetLink\x12 .lightfast.api.v1.GetLinkRequest\x1a!.lightfast.api.v1.GetLinkResponse\x12T\n\tListLinks\x12\".lightfast.api.v1.ListLinksRequest\x1a#.lightfast.api.v1.ListLinksResponse\x12W\n\nUpdateLink\x12#.lightfast.api.v1.UpdateLinkRequest\x1a$.lightfast.api.v1.UpdateLinkResponse\x12W\n\nDeleteLink\x12#.lightfast.api.v1.DeleteLinkRequest\x1a$.lightfast.api.v1.DeleteLinkResponse\x12Q\n\x08TestLink\x12!.lightfast.api.v1.TestLinkRequest\x1a\".lightfast.api.v1.TestLinkResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lightfast.api.v1.links_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LINK']._serialized_start=81
-  _globals['_LINK']._serialized_end=301
-  _globals['_CREATELINKREQUEST']._serialized_start=303
-  _globals['_CREATELINKREQUEST']._serialized_end=403
-  _globals['_CREATELINKRESPONSE']._serialized_start=405
-  _globals['_CREATELINKRESPONSE']._serialized_end=499
-  _globals['_GETLINKREQUEST']._serialized_start=501
-  _globals['_GETLINKREQUEST']._serialized_end=534
-  _globals['_GETLINKRESPONSE']._serialized_start=536
-  _globals['_GETLINKRESPONSE']._serialized_end=627
-  _globals['_LISTLINKSREQUEST']._serialized_start=629
-  _globals['_LISTLINKSREQUEST']._serialized_end=703
-  _globals['_LISTLINKSRESPONSE']._serialized_start=705
-  _globals['_LISTLINKSRESPONSE']._serialized_end=824
-  _globals['_UPDATELINKREQUEST']._serialized_start=826
-  _globals['_UPDATELINKREQUEST']._serialized_end=883
-  _globals['_UPDATELINKRESPONSE']._serialized_start=885
-  _globals['_UPDATELINKRESPONSE']._serialized_end=979
-  _globals['_DELETELINKREQUEST']._serialized_start=981
-  _globals['_DELETELINKREQUEST']._serialized_end=1031
-  _globals['_DELETELINKRESPONSE']._serialized_start=1033
-  _globals['_DELETELINKRESPONSE']._serialized_end=1089
-  _globals['_TESTLINKREQUEST']._serialized_start=1091
-  _globals['_TESTLINKREQUEST']._serialized_end=1186
-  _globals['_TESTLINKRESPONSE']._serialized_start=1189
-  _globals['_TESTLINKRESPONSE']._serialized_end=1330
-  _globals['_LINKSERVICE']._serialized_start=1333
-  _globals['_LINKSERVICE']._serialized_end=1862
+  _globals['_LINK']._serialized_end=584
+  _globals['_LINKINPUT']._serialized_start=586
+  _globals['_LINKINPUT']._serialized_end=625
+  _globals['_LINKCURVE']._serialized_start=627
+  _globals['_LINKCURVE']._serialized_end=716
+  _globals['_LINKPOINT']._serialized_start=718
+  _globals['_LINKPOINT']._serialized_end=751
+  _globals['_CREATELINKREQUEST']._serialized_start=753
+  _globals['_CREATELINKREQUEST']._serialized_end=853
+  _globals['_CREATELINKRESPONSE']._serialized_start=855
+  _globals['_CREATELINKRESPONSE']._serialized_end=949
+  _globals['_GETLINKREQUEST']._serialized_start=951
+  _globals['_GETLINKREQUEST']._serialized_end=984
+  _globals['_GETLINKRESPONSE']._serialized_start=986
+  _globals['_GETLINKRESPONSE']._serialized_end=1077
+  _globals['_LISTLINKSREQUEST']._serialized_start=1079
+  _globals['_LISTLINKSREQUEST']._serialized_end=1153
+  _globals['_LISTLINKSRESPONSE']._serialized_start=1155
+  _globals['_LISTLINKSRESPONSE']._serialized_end=1274
+  _globals['_UPDATELINKREQUEST']._serialized_start=1276
+  _globals['_UPDATELINKREQUEST']._serialized_end=1333
+  _globals['_UPDATELINKRESPONSE']._serialized_start=1335
+  _globals['_UPDATELINKRESPONSE']._serialized_end=1429
+  _globals['_DELETELINKREQUEST']._serialized_start=1431
+  _globals['_DELETELINKREQUEST']._serialized_end=1481
+  _globals['_DELETELINKRESPONSE']._serialized_start=1483
+  _globals['_DELETELINKRESPONSE']._serialized_end=1539
+  _globals['_TESTLINKREQUEST']._serialized_start=1541
+  _globals['_TESTLINKREQUEST']._serialized_end=1636
+  _globals['_TESTLINKRESPONSE']._serialized_start=1639
+  _globals['_TESTLINKRESPONSE']._serialized_end=1823
+  _globals['_LINKMOVE']._serialized_start=1826
+  _globals['_LINKMOVE']._serialized_end=1983
+  _globals['_LINKSERVICE']._serialized_start=1986
+  _globals['_LINKSERVICE']._serialized_end=2515
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,19 @@ class Link(_message.Message):
     MAX_RATE_HZ_FIELD_NUMBER: _builtins.int
     RAW_UNITS_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    BYPASS_FIELD_NUMBER: _builtins.int
+    SMOOTH_S_FIELD_NUMBER: _builtins.int
+    CURVE_FIELD_NUMBER: _builtins.int
+    FROM_UNIT_FIELD_NUMBER: _builtins.int
+    TO_UNIT_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    TEMPO_FIELD_NUMBER: _builtins.int
+    FRAME_RATE_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    RATE_HZ_FIELD_NUMBER: _builtins.int
     link_id: _builtins.str
     """The identity, chosen by the daemon."""
     source: _builtins.str
@@ -63,6 +76,50 @@ class Link(_message.Message):
     """Changes with every change of the link, but not with what it carries. Sent back with an update, it must still be
     the same; empty means that the update goes over whatever is there.
     """
+    condition: _builtins.str
+    """When the link carries: an expression over paths and `x`, the value of the source, for example
+    `/show/armed and x > 0.5`. When it becomes true, the current value is carried. Empty means always.
+    """
+    bypass: _builtins.bool
+    """Switched out of the way by hand: at once, and kept. Taken off, the link carries from the next change on, while
+    a link that is no longer `disabled` carries the current value.
+    """
+    smooth_s: _builtins.float
+    """Moves the target to a new value with this time constant in seconds, 60 steps a second or `max_rate_hz`, until it
+    holds the value exactly; numbers and vectors only. 0 means at once.
+    """
+    from_unit: _builtins.str
+    """The unit of the source, in place of the declared one, for example `gain.fader.ardour`."""
+    to_unit: _builtins.str
+    """The unit of the target, in place of the declared one."""
+    scale: _builtins.str
+    """Maps the declared range of one end onto that of the other: `linear` or `log` (equal steps are equal ratios). Empty
+    does so only where one end says no more than how much of a whole it is (`normal`, `percent`, `midi.7bit` …), with
+    ratios for Hz.
+    """
+    tempo: _builtins.str
+    """Beats a minute, for `time.beats`: a number, or the path that holds it, whose current value is used."""
+    frame_rate: _builtins.str
+    """Frames a second, for `time.frames`: a number, or a path."""
+    sample_rate: _builtins.str
+    """Samples a second, for `time.samples`: a number, or a path."""
+    waiting: _builtins.str
+    """Why it carries nothing now although all is well (an unmet condition, a source that holds nothing, a bypass, a
+    panic); empty while it would carry. Told by the daemon.
+    """
+    rate_hz: _builtins.float
+    """How many values a second it carried lately. Told by the daemon."""
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkInput]:
+        """Further sources, by the names the expression has for them; `x` is the value of `source`. Such a link goes one way,
+        carries when any of them changes, and waits until all hold a number, or vectors of one length. An empty source
+        stands for the first of them.
+        """
+
+    @_builtins.property
+    def curve(self) -> Global___LinkCurve:
+        """Shapes what comes out of the expression or the units; between two ranges, the 0 to 1 in between."""
+
     def __init__(
         self,
         *,
@@ -78,14 +135,113 @@ class Link(_message.Message):
         max_rate_hz: _builtins.float = ...,
         raw_units: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___LinkInput] | None = ...,
+        condition: _builtins.str = ...,
+        bypass: _builtins.bool = ...,
+        smooth_s: _builtins.float = ...,
+        curve: Global___LinkCurve | None = ...,
+        from_unit: _builtins.str = ...,
+        to_unit: _builtins.str = ...,
+        scale: _builtins.str = ...,
+        tempo: _builtins.str = ...,
+        frame_rate: _builtins.str = ...,
+        sample_rate: _builtins.str = ...,
+        waiting: _builtins.str = ...,
+        rate_hz: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["curve", b"curve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "disabled", b"disabled", "etag", b"etag", "expression", b"expression", "last_error", b"last_error", "link_id", b"link_id", "max_rate_hz", b"max_rate_hz", "raw_units", b"raw_units", "source", b"source", "target", b"target", "tolerance", b"tolerance", "two_way", b"two_way"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bypass", b"bypass", "carried", b"carried", "condition", b"condition", "curve", b"curve", "disabled", b"disabled", "etag", b"etag", "expression", b"expression", "frame_rate", b"frame_rate", "from_unit", b"from_unit", "inputs", b"inputs", "last_error", b"last_error", "link_id", b"link_id", "max_rate_hz", b"max_rate_hz", "rate_hz", b"rate_hz", "raw_units", b"raw_units", "sample_rate", b"sample_rate", "scale", b"scale", "smooth_s", b"smooth_s", "source", b"source", "target", b"target", "tempo", b"tempo", "to_unit", b"to_unit", "tolerance", b"tolerance", "two_way", b"two_way", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class LinkInput(_message.Message):
+    """One further source of a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name the expression has for it: small letters, digits and `_`."""
+    path: _builtins.str
+    """The path that holds it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkInput: _TypeAlias = LinkInput  # noqa: Y015
+
+@_typing.final
+class LinkCurve(_message.Message):
+    """A curve, drawn through points or named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PARAMETER_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`linear` or `smooth` (eased) through points; `exp`, `log` or `s` on 0 to 1. Empty means `linear`."""
+    parameter: _builtins.float
+    """How strong a named curve is; 0 means the usual (4 for `exp` and `log`, 6 for `s`)."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkPoint]:
+        """The points, going up in x. Beyond them the value of the nearest holds. For a two-way link they go up, or down, in
+        y all the way.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        parameter: _builtins.float = ...,
+        points: _abc.Iterable[Global___LinkPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "parameter", b"parameter", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkCurve: _TypeAlias = LinkCurve  # noqa: Y015
+
+@_typing.final
+class LinkPoint(_message.Message):
+    """One point of a curve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """What comes in."""
+    y: _builtins.float
+    """What goes out."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkPoint: _TypeAlias = LinkPoint  # noqa: Y015
 
 @_typing.final
 class CreateLinkRequest(_message.Message):
@@ -389,7 +545,7 @@ class TestLinkRequest(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def link(self) -> Global___Link:
-        """The link; it need not exist."""
+        """The link; it need not exist. One that exists is given by its identity alone."""
 
     @_builtins.property
     def value(self) -> _types_pb2.Value:
@@ -419,6 +575,7 @@ class TestLinkResponse(_message.Message):
     RETURNED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision now."""
     store_id: _builtins.str
@@ -431,6 +588,12 @@ class TestLinkResponse(_message.Message):
     def returned(self) -> _types_pb2.Value:
         """What comes back through the inverse, where the link is two-way."""
 
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkMove]:
+        """What would move, in order: the target, and what follows it through other links. Paths that hold what they would
+        get are left out. At most 1,000.
+        """
+
     def __init__(
         self,
         *,
@@ -438,11 +601,58 @@ class TestLinkResponse(_message.Message):
         returned: _types_pb2.Value | None = ...,
         revision: _builtins.int = ...,
         store_id: _builtins.str = ...,
+        moves: _abc.Iterable[Global___LinkMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["converted", b"converted", "returned", b"returned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["converted", b"converted", "returned", b"returned", "revision", b"revision", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converted", b"converted", "moves", b"moves", "returned", b"returned", "revision", b"revision", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TestLinkResponse: _TypeAlias = TestLinkResponse  # noqa: Y015
+
+@_typing.final
+class LinkMove(_message.Message):
+    """One path that a link would move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """The link; empty for one that does not exist yet."""
+    source: _builtins.str
+    """The path that leads."""
+    target: _builtins.str
+    """The path that would move."""
+    refusal: _builtins.str
+    """Why it would not: out of range, read only, a condition, a bypass, a formula without a value. Empty where it would."""
+    @_builtins.property
+    def before(self) -> _types_pb2.Value:
+        """What it holds now; unset where it holds nothing."""
+
+    @_builtins.property
+    def after(self) -> _types_pb2.Value:
+        """What it would hold; unset where that cannot be said."""
+
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        before: _types_pb2.Value | None = ...,
+        after: _types_pb2.Value | None = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "link_id", b"link_id", "refusal", b"refusal", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkMove: _TypeAlias = LinkMove  # noqa: Y015

@@ -93,7 +93,7 @@ class LinkServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLink(self, request, context):
-        """Updates the converter, the tolerance or the switch of a link.
+        """Updates the settings of a link.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +107,7 @@ class LinkServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TestLink(self, request, context):
-        """Says what a value would become on the other side, and changes nothing.
+        """Says what a value would become on the other side and what would move in turn, and changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

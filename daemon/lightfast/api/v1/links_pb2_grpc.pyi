@@ -23,11 +23,11 @@ class LinkServiceStub:
     ListLinks: _aio.UnaryUnaryMultiCallable[_links_pb2.ListLinksRequest, _links_pb2.ListLinksResponse]
     """Lists the links."""
     UpdateLink: _aio.UnaryUnaryMultiCallable[_links_pb2.UpdateLinkRequest, _links_pb2.UpdateLinkResponse]
-    """Updates the converter, the tolerance or the switch of a link."""
+    """Updates the settings of a link."""
     DeleteLink: _aio.UnaryUnaryMultiCallable[_links_pb2.DeleteLinkRequest, _links_pb2.DeleteLinkResponse]
     """Deletes a link; the values stay."""
     TestLink: _aio.UnaryUnaryMultiCallable[_links_pb2.TestLinkRequest, _links_pb2.TestLinkResponse]
-    """Says what a value would become on the other side, and changes nothing."""
+    """Says what a value would become on the other side and what would move in turn, and changes nothing."""
 
 class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes, shows and removes links."""
@@ -62,7 +62,7 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _links_pb2.UpdateLinkRequest,
         context: _aio.ServicerContext[_links_pb2.UpdateLinkRequest, _abc.Awaitable[_links_pb2.UpdateLinkResponse]],
     ) -> _abc.Awaitable[_links_pb2.UpdateLinkResponse]:
-        """Updates the converter, the tolerance or the switch of a link."""
+        """Updates the settings of a link."""
 
     @_abc_1.abstractmethod
     def DeleteLink(
@@ -78,6 +78,6 @@ class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _links_pb2.TestLinkRequest,
         context: _aio.ServicerContext[_links_pb2.TestLinkRequest, _abc.Awaitable[_links_pb2.TestLinkResponse]],
     ) -> _abc.Awaitable[_links_pb2.TestLinkResponse]:
-        """Says what a value would become on the other side, and changes nothing."""
+        """Says what a value would become on the other side and what would move in turn, and changes nothing."""
 
 def add_LinkServiceServicer_to_server(servicer: LinkServiceServicer, server: _aio.Server) -> None: ...

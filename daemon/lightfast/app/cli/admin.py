@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lightfast.app.cli.session import CURRENT, say, table
+from lightfast.app.cli.showmode import warn
 
 app = typer.Typer()
 token = typer.Typer(no_args_is_help=True, help="Issue, list and revoke tokens.")
@@ -31,6 +32,9 @@ def status() -> None:
         say(f"you are {message.get('origin')} and may {', '.join(message.get('scopes', []))}")
 
     CURRENT.call("AdminService.GetInfo", {}, render)
+    if not CURRENT.as_json:
+        with CURRENT.client() as client:
+            warn(client.call_json("ShowService.GetShow", {}).get("show", {}))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What `lightfast doctor` looks at. Each check yields findings; none sends anything to another program."""
+"""What `lightfast doctor` looks at. Each check yields findings; what asks other programs is in `ports`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from lightfast.core.ports import holder
 OK = "ok"
 WARN = "warn"
 BAD = "bad"
+VERSION_S = 4.0
+"""Seconds an application has to tell its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,6 @@ class Finding:
     level: str
     what: str
     advice: str = ""
-
-
-APP_PORTS = (
-    (9876, "tcp", "blender-mcp, Blender Lab, djeada's server and lightfast-mcp all use it, and do not mix"),
-    (9877, "tcp", "ableton-mcp listens here, on all interfaces and without a password"),
-    (11000, "udp", "AbletonOSC listens here"),
-    (3819, "udp", "Ardour listens here"),
-    (13316, "tcp", "TouchDesigner's own MCP server listens here"),
-)
 
 
 def check_python() -> Iterator[Finding]:
@@ -109,14 +102,6 @@ def check_ports(wanted: list[tuple[str, str, str]], own_pid: int) -> Iterator[Fi
             )
 
 
-def check_app_ports() -> Iterator[Finding]:
-    """Say which known application ports are in use, and by whom."""
-    for port, kind, known in APP_PORTS:
-        found = holder(port, kind)
-        if found is not None:
-            yield Finding(OK, f"{kind} port {port}: {found} ({known})")
-
-
 def check_apps() -> Iterator[Finding]:
     """Look for applications that can be found."""
     blender = shutil.which("blender")
@@ -128,7 +113,9 @@ def check_apps() -> Iterator[Finding]:
         )
     else:
         try:
-            done = subprocess.run([blender, "--version"], capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(
+                [blender, "--version"], capture_output=True, text=True, timeout=VERSION_S, check=False
+            )
             yield Finding(OK, f"{blender}: {done.stdout.splitlines()[0] if done.stdout else 'no version'}")
         except (OSError, subprocess.TimeoutExpired) as error:
             yield Finding(WARN, f"{blender} does not run: {error}", "start it by hand and read what it says")

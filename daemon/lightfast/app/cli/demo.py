@@ -28,7 +28,7 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Where to put everything; a new folder by default.")] = None,
     simulate: Annotated[bool, typer.Option(help="Use the Blender simulator even where Blender is there.")] = False,
 ) -> None:
-    """Join Blender and Live, link them, make an image, crash, return, undo: the main job."""
+    """Join Blender, Live and others, link them, make an image, crash, return, undo, play, record: the main job."""
     from lightfast.app.cli.show import Show
 
     root = (folder or Path(tempfile.mkdtemp(prefix="lightfast-demo-"))).absolute()
@@ -40,7 +40,10 @@ def demo(
             show = Show(stage, simulate=simulate)
             show.run()
             played = True
-            say(f"\nDone in {time.monotonic() - began:.1f} s. Not in it yet: natural-language requests (lightfast do).")
+            say(f"\nDone in {time.monotonic() - began:.1f} s.")
+            for missing in show.left_out:
+                say(f"  left out here: {missing}")
+            say("  not in it: a real Live, a real TouchDesigner, and all else that lightfast apps names")
             say(f"Everything lies in {root}")
             say("  state/  the store and the assets;  *.log  what each process said")
             if stay:

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from lightfast import __version__
-from lightfast.app.cli import admin, apps, context, demo, doctor, local, making
+from lightfast.app.cli import (
+    admin,
+    conflicts,
+    context,
+    declare,
+    demo,
+    doctor,
+    journal,
+    links,
+    local,
+    making,
+    osc,
+    showmode,
+    transport,
+)
 from lightfast.app.cli.session import CURRENT
 
 root = typer.Typer(
@@ -58,12 +72,26 @@ def options(
     CURRENT.as_json = as_json
 
 
-for room in (context.app, making.app, admin.app, local.app, doctor.app, demo.app):
+for room in (
+    context.app,
+    declare.app,
+    making.app,
+    admin.app,
+    local.app,
+    doctor.app,
+    demo.app,
+    showmode.app,
+    journal.app,
+):
     root.registered_commands += room.registered_commands
-root.add_typer(apps.apps, name="apps")
-root.add_typer(apps.link, name="link")
+root.add_typer(conflicts.apps, name="apps")
+root.add_typer(links.link, name="link")
+root.add_typer(transport.transport, name="transport")
+root.add_typer(showmode.show, name="show")
+root.add_typer(journal.record, name="record")
 root.add_typer(admin.token, name="token")
 root.add_typer(admin.plugins, name="plugins")
+root.add_typer(osc.osc, name="osc")
 
 
 @root.command()

@@ -107,7 +107,7 @@ def fail(text: str) -> None:
 
 
 def hush() -> None:
-    """Show what the rooms below log only when it is trouble: a command prints its own answer."""
+    """Show what the rooms below log only when something is broken: a command prints its own answer."""
     import logging
 
     from lightfast.core import log  # noqa: F401  # first: it keeps what a command does not need from being loaded
@@ -116,7 +116,7 @@ def hush() -> None:
     import structlog
 
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 

@@ -5,45 +5,30 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from lightfast.app.cli.acting import APP_STATE_LIVE, FOLLOWER, TEMPO, arrive, live, number, step
 from lightfast.app.cli.audience import Audience
+from lightfast.app.cli.encore import Encore
 from lightfast.app.cli.local import load_plugins
 from lightfast.app.cli.session import say
 from lightfast.app.cli.stage import Stage, free_udp_port, wait_for
 from lightfast.core import osc_build
-from lightfast.core.errors import FailedPrecondition, NotFound
-from lightfast_link.value import Asset, close
+from lightfast.core.errors import FailedPrecondition
+from lightfast_link.value import Asset
 
 if TYPE_CHECKING:
     import subprocess
 
     from lightfast.client import Client
 
-TEMPO = "/ableton/song/tempo"
-FOLLOWER = "/blender/scene/lightfast/bpm"
 TURN = "/live/song/set/tempo"
 """What AbletonOSC calls turning the tempo."""
-APP_STATE_LIVE = 4  # of apps.proto
+PLAYERS = ("ableton", "blender", "puredata", "touchdesigner")
+"""The bridges of the demo; the others are off, so that it leaves alone what else is open on this desk."""
 ATTEMPTS = 3
-
-
-@contextmanager
-def step(text: str) -> Iterator[None]:
-    """Tell what is done, and how long it took."""
-    began = time.monotonic()
-    typer.echo(f"• {text} … ", nl=False)
-    try:
-        yield
-    except BaseException:
-        say("")
-        raise
-    say(f"{(time.monotonic() - began) * 1000:.0f} ms")
 
 
 class Show:
@@ -58,6 +43,8 @@ class Show:
         self.blender: subprocess.Popen[bytes] | None = None
         self.real_blender = False
         self.live_port = 0
+        self.pd_port = 0
+        self.left_out: list[str] = []
 
     def run(self) -> None:
         """Play all acts."""
@@ -71,6 +58,9 @@ class Show:
             self.make(client)
             self.crash(client)
             self.undo(client)
+            encore = Encore(self.stage, self.plugins, client, self.pd_port)
+            encore.play()
+            self.left_out = encore.left_out
             last = client.set("/demo/done", value=True).revision
             say(f"• somebody watched all this over gRPC: {audience.report(last)}")
 
@@ -79,7 +69,7 @@ class Show:
     def open_house(self) -> None:
         """Start the Live simulator and the daemon; where a port was taken meanwhile, again with others."""
         for attempt in range(1, ATTEMPTS + 1):
-            reply = free_udp_port()
+            reply, self.pd_port = free_udp_port(), free_udp_port()
             try:
                 self._open(reply)
             except FailedPrecondition as error:
@@ -101,9 +91,19 @@ class Show:
             self.live_port = int(said.rpartition(":")[2])
         with step("start a private daemon"):
             self.stage.daemon(
-                f"plugins.ableton.remote=127.0.0.1:{self.live_port}", f"plugins.ableton.reply_port={reply}"
+                *self._others_off(),
+                f"plugins.ableton.remote=127.0.0.1:{self.live_port}",
+                f"plugins.ableton.reply_port={reply}",
+                f"plugins.puredata.listen=127.0.0.1:{self.pd_port}",
+                "oscquery.listen=127.0.0.1:0",
+                'oscquery.grants=["/blender//"]',
+                "oscquery.mdns=false",
             )
             self._listening(reply)
+
+    def _others_off(self) -> list[str]:
+        found = [plugin.name for plugin in self.plugins.records() if f"bridge:{plugin.name}" in plugin.brings]
+        return [f"plugins.{name}.enabled=false" for name in found if name not in PLAYERS]
 
     def _listening(self, reply: int) -> None:
         """Wait until the daemon hears Live, or cannot because somebody has taken the port."""
@@ -158,22 +158,15 @@ class Show:
         self.start_blender()
         with step("both join and are in step"):
             for mount in ("/ableton", "/blender"):
-                self._live(client, mount)
-        for item in client.list_apps():
+                live(client, mount, check=self._look_at_blender)
+        for item in [item for item in client.list_apps() if item.state == APP_STATE_LIVE]:
             kind = "simulator" if item.simulator else "real"
             say(f"    {item.mount}: {kind}, {item.app_version or '?'}, over {item.transport}")
         say(f"    Blender's log: {self.stage.log('blender')}")
 
-    def _live(self, client: Client, mount: str, pid: int = -1) -> Any:
-        def look() -> Any:
-            if self.blender is not None and self.blender.poll() is not None:
-                raise FailedPrecondition(f"Blender ended with code {self.blender.returncode}: see its log below")
-            for item in client.list_apps():
-                if item.mount == mount and item.state == APP_STATE_LIVE and item.pid != pid:
-                    return item
-            return None
-
-        return wait_for(look, f"{mount} being in step", 60)
+    def _look_at_blender(self) -> None:
+        if self.blender is not None and self.blender.poll() is not None:
+            raise FailedPrecondition(f"Blender ended with code {self.blender.returncode}: see its log below")
 
     # Act 3: one turns, the other follows
 
@@ -184,7 +177,7 @@ class Show:
                 client.call_json("LinkService.DeleteLink", {"link_id": old["link_id"]})
         link = client.link(TEMPO, FOLLOWER, two_way=True)
         say(f"• link {TEMPO} <-> {FOLLOWER} ({link.link_id})")
-        self._arrive(client, FOLLOWER, self._value(client, TEMPO))
+        arrive(client, FOLLOWER, number(client, TEMPO))
         self._turn(client, FOLLOWER, 97.0, "set through Lightfast: Blender has 97 bpm", self._wish)
         self._turn(
             client, FOLLOWER, 128.0, "turned in Live itself (its tick is 100 ms): Blender has 128 bpm", self._knob
@@ -194,7 +187,7 @@ class Show:
     def _turn(self, client: Client, target: str, bpm: float, told: str, turn: Callable[[Client, float], None]) -> None:
         began = time.monotonic()
         turn(client, bpm)
-        self._arrive(client, target, bpm)
+        arrive(client, target, bpm)
         say(f"    {told} {(time.monotonic() - began) * 1000:.0f} ms later")
 
     @staticmethod
@@ -209,23 +202,6 @@ class Show:
         """Turn the tempo in Live behind the daemon's back, as a hand on the knob does."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hand:
             hand.sendto(osc_build.encode(TURN, bpm), ("127.0.0.1", self.live_port))
-
-    @staticmethod
-    def _value(client: Client, path: str) -> float:
-        value = client.get(path).value
-        return float(value) if isinstance(value, int | float) else 0.0
-
-    @staticmethod
-    def _arrive(client: Client, path: str, wanted: float) -> None:
-        def look() -> bool | None:
-            try:
-                entry = client.get(path)
-            except NotFound:
-                return None
-            arrived = entry.reported is not None and close(entry.reported, wanted) and entry.status == "SETTLED"
-            return True if arrived else None
-
-        wait_for(look, f"{path} reporting {wanted}", 15, every=0.002)
 
     # Act 4: something is made
 
@@ -254,7 +230,7 @@ class Show:
                 client.invoke("/blender", "save", path=str(self.blend))
         with step("turn the tempo once more, unsaved in Blender"):
             client.set(TEMPO, 93.0)
-            self._arrive(client, FOLLOWER, 93.0)
+            arrive(client, FOLLOWER, 93.0)
         if self.blender is None:
             raise FailedPrecondition("Blender was not started")
         pid = next(item.pid for item in client.list_apps() if item.mount == "/blender")
@@ -262,8 +238,8 @@ class Show:
             self.stage.kill(self.blender)
         self.start_blender(document)
         with step("it returns and is put in step"):
-            app_again = self._live(client, "/blender", pid)
-            self._arrive(client, FOLLOWER, 93.0)
+            app_again = live(client, "/blender", pid, self._look_at_blender)
+            arrive(client, FOLLOWER, 93.0)
         recovered = app_again.recovery_duration.ToMilliseconds()
         say(f"    Blender reports 93 bpm again; in step {recovered} ms after it came back")
         for path in app_again.lost_paths:
@@ -273,11 +249,11 @@ class Show:
         """Change both applications in one gesture, and take it back."""
         group = f"demo-{uuid.uuid4().hex[:8]}"
         client.set(TEMPO, 150.0, group=group, label="demo: one gesture")
-        self._arrive(client, FOLLOWER, 150.0)
+        arrive(client, FOLLOWER, 150.0)
         with step("undo the last change across both"):
             undone = client.undo(group=group)
-            self._arrive(client, TEMPO, 93.0)
-            self._arrive(client, FOLLOWER, 93.0)
+            arrive(client, TEMPO, 93.0)
+            arrive(client, FOLLOWER, 93.0)
         say(f"    revision {undone.revision} took back {', '.join(map(str, undone.revisions))}; both are at 93 bpm")
 
     def invite(self) -> None:

@@ -46,9 +46,13 @@ class Stage:
 
     def start(self, name: str, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start one process of this Python; its output goes to NAME.log."""
+        return self.run(name, sys.executable, *arguments, environ=environ)
+
+    def run(self, name: str, *line: str, environ: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a program; its output goes to NAME.log."""
         with self.log(name).open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                line,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ from lightfast.core.errors import (
     NotFound,
     Unavailable,
 )
+from lightfast.engine.apps.hold import Hold
 from lightfast.engine.apps.records import Progress, Result
 from lightfast.sdk import AppChannel, Argument, Call, Command, PluginError
 from lightfast_link.value import Value, check_value, kind_of
@@ -49,9 +50,10 @@ class _Running:
 class Calls:
     """The commands under way in one application."""
 
-    def __init__(self, mount: str, channel: AppChannel) -> None:
+    def __init__(self, mount: str, channel: AppChannel, hold: Hold) -> None:
         self._mount = mount
         self._channel = channel
+        self._hold = hold
         self._running: dict[int, _Running] = {}
         self._next_id = 1
         self._group = ""
@@ -75,8 +77,10 @@ class Calls:
         """Run *command* and yield its progress, the latest one at a time, then its result.
 
         Leaving early cancels it. Raises `DeadlineExceeded`, `FailedPrecondition` with the
-        application's reason, and `Unavailable` when the application goes away.
+        application's reason (or HELD), `Cancelled` when it is held meanwhile, and `Unavailable` when
+        the application goes away.
         """
+        self._hold.refuse(self._mount, command.name)
         if len(self._running) >= MAX_CALLS:
             raise Exhausted(
                 f"{self._mount} has {MAX_CALLS} commands under way: wait for one to end",
@@ -128,6 +132,14 @@ class Calls:
         if running := self._running.get(call_id):
             message = f"{self._mount} could not {running.command!r}: {reason}"
             running.end(FailedPrecondition(message, reason="COMMAND_FAILED"))
+
+    def give_up(self) -> None:
+        """End all commands, here and in the application: it is held."""
+        under_way = [running for running in self._running.values() if running.outcome is None]
+        for running in under_way:
+            running.end(self._hold.cancelled(self._mount, running.command))
+        for running in under_way:
+            self._channel.cancel(running.call_id)
 
     def abandon(self, reason: str) -> None:
         """End all commands: the application is gone."""

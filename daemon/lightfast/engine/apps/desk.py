@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lightfast.context.store import Store
 from lightfast.context.watch import Bus
@@ -10,6 +10,7 @@ from lightfast.core.clock import Clock
 from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.conflicts import Conflicts
 from lightfast.engine.apps.groups import Groups
+from lightfast.engine.apps.hold import Hold
 from lightfast.engine.apps.mounts import Mounts
 from lightfast.engine.apps.presence import Presence
 from lightfast.engine.apps.settings import AppsConfig
@@ -29,3 +30,4 @@ class Desk:
     presence: Presence
     config: AppsConfig
     tick_s: float = 0.25
+    hold: Hold = field(default_factory=Hold)

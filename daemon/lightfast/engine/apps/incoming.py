@@ -10,6 +10,7 @@ from msgspec import UNSET
 from lightfast.context.entry import Delete, Entry, Move, Mutation, Report, Status
 from lightfast.engine.apps.desk import Desk
 from lightfast.engine.apps.recorder import Recorder
+from lightfast.engine.apps.resync import taken
 from lightfast.engine.apps.volatile import Volatile
 from lightfast.engine.apps.wishes import Flight, Verdict, Wishes, same
 from lightfast.sdk import Change
@@ -58,6 +59,7 @@ class Incoming:
         self._group = group
         self._deferred: dict[str, _Deferred] = {}
         self._queued: dict[str, Value | None] = {}
+        self._vacated: set[str] = set()
         self.taken = 0
 
     @property
@@ -69,6 +71,7 @@ class Incoming:
         """Take the changes of one wake, each with its absolute path."""
         if not self._recorder.backlog:
             self._queued.clear()
+            self._vacated.clear()
         now = self._desk.clock.monotonic()
         for path, change in changes:
             if change.moved_from:
@@ -156,6 +159,9 @@ class Incoming:
     def _own(self, path: str, change: Change, value: Value) -> None:
         """Record a change of the application's own; one that changes nothing is dropped."""
         entry = self._desk.store.get(path)
+        if self._desk.conflicts.asked(path) is not None and entry is not None and entry.value is not None:
+            self._asked(path, entry.value, change, value)
+            return
         if path in self._queued:
             if self.holds(path, value):
                 return
@@ -173,7 +179,21 @@ class Incoming:
                 return
         self._queued[path] = value
         self.taken += 1
-        self._write(_own_report(path, change, value))
+        self._write(taken(path, change, value), every=change.every)
+
+    def _asked(self, path: str, wished: Value, change: Change, value: Value) -> None:
+        """Take a report of what the user was asked about: the question goes on, unless this is what was wished."""
+        conflicts = self._desk.conflicts
+        if same(wished, value, self.tolerance(path)):
+            writes, status, reason = conflicts.answered(path), Status.SETTLED, ""
+        else:
+            writes, status = conflicts.reported(path, value), Status.PENDING
+            asked = conflicts.asked(path)
+            reason = asked.reason if asked is not None else ""
+        self.taken += 1
+        self._write(Report(path, status, reported=value, reason=reason, event_time=change.event_time))
+        for mutation in writes:
+            self._write(mutation)
 
     def _signal(self, path: str, change: Change, value: Value, now: float) -> None:
         self._deferred.pop(path, None)
@@ -186,18 +206,21 @@ class Incoming:
     def _own_signal(self, path: str, change: Change, value: Value) -> None:
         held = self._volatile.latest(path)
         entry = self._desk.store.get(path)
-        if held is None and entry is not None:
-            held = entry.value
+        if held is None and entry is not None and same(entry.reported, value, self.tolerance(path)):
+            held = entry.value  # an echo that is the first word on what was sent is news: it has arrived
         if held is not None and same(held, value, self.tolerance(path)):
             return
         self.taken += 1
-        self._volatile.put(_own_report(path, change, value))
+        self._volatile.put(taken(path, change, value))
 
     def _gone(self, path: str, now: float) -> None:
         flight = self._wishes.in_flight(path)
         if flight is not None and self._wishes.judge(path, None, now) is Verdict.ECHO:
             self._echoed(flight, None)
         below = self._below(path)
+        for asked in self._desk.conflicts.asked_below(path):
+            for mutation in self._desk.conflicts.answered(asked):
+                self._write(mutation)
         self._overwritten(below, f"{path} was deleted in the application")
         if below or self._queued:
             self.taken += len(below)
@@ -215,15 +238,20 @@ class Incoming:
         if wished is not None:
             wished.overtaken = True
             source = called_now
-        replaced = self._below(target)
+        # In a chain of renames the tree still shows what an earlier one has just moved away from the target.
+        replaced = [] if target in self._vacated else self._below(target)
         self._overwritten(replaced, f"{target} was replaced by {source} in the application")
         if replaced:
             self._write(Delete(target, recursive=True))
+        self._vacated.discard(target)
+        self._vacated.add(source)
         self._wishes.rename(source, target)
         for path in [path for path in self._deferred if is_under(path, source)]:
             self._deferred[target + path[len(source) :]] = self._deferred.pop(path)
         if self._below(source) or self._queued:
             self._write(Move(source, target))
+            for mutation in self._desk.conflicts.moved(source, target):
+                self._write(mutation)
         self._queued[target] = None
         self.taken += 1
 
@@ -243,19 +271,8 @@ class Incoming:
                 ):
                     self._write(mutation)
 
-    def _write(self, mutation: Mutation) -> None:
-        self._recorder.add(mutation, origin=self._origin, group=self._group())
-
-
-def _own_report(path: str, change: Change, value: Value) -> Report:
-    return Report(
-        path,
-        Status.SETTLED,
-        reported=value,
-        value=value,
-        event_time=change.event_time,
-        object_id=change.object_id or None,
-    )
+    def _write(self, mutation: Mutation, *, every: bool = False) -> None:
+        self._recorder.add(mutation, origin=self._origin, group=self._group(), every=every)
 
 
 def absolute(mount: str, path: str) -> str:

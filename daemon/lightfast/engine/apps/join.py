@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec import UNSET
 
-from lightfast.context.entry import Delete, Entry, EventType, Move, Mutation
+from lightfast.context.entry import Delete, Entry, EventType, Move, Mutation, Report, Status
 from lightfast.core.errors import Exhausted
 from lightfast.engine.apps.desk import Desk
 from lightfast.engine.apps.incoming import Incoming, absolute
@@ -120,7 +121,7 @@ class Join:
         self._absent = made.absent
         self._restoring = {report.path for report in made.restored} | {rename.target for rename in back}
         await self._write(made, back)
-        self._desk.mounts.remember(claim_of(self._hello, self._mount))
+        await self._desk.mounts.remember(claim_of(self._hello, self._mount))
         if made.signals:
             self._outgoing.signals(made.signals)
         self._outgoing.delete(deleted)
@@ -212,9 +213,25 @@ class Join:
                 revision=old.entry.revision,
                 reason="the application returned with another value, which holds",
             )
+        taken += self._questions(made)
         await self._commit(taken, self._origin, f"{self._mount} reported everything")
         self._outgoing.rename(back)  # before the values, which go by the new names
         await self._commit(list(made.restored), DAEMON, f"put back into {self._mount}")
+
+    def _questions(self, made: Plan) -> list[Mutation]:
+        """Return the writes that ask the user what holds, and take back the questions that answered themselves."""
+        conflicts = self._desk.conflicts
+        writes: list[Mutation] = []
+        for question in made.asked:
+            asked, records = conflicts.ask(question.entry, question.wished, question.reported)
+            reported = UNSET if question.reported is None else question.reported
+            shown = Report(question.entry.path, Status.PENDING, reported, question.wished, asked.reason)
+            writes += [*records, shown]
+        still = {question.entry.path for question in made.asked}
+        for path in conflicts.asked_below(self._mount):
+            if path not in still and (made.complete or path in made.agreed):
+                writes += conflicts.answered(path)
+        return writes
 
     async def _commit(self, mutations: list[Mutation], origin: str, label: str) -> None:
         if not mutations:

@@ -13,11 +13,13 @@ import structlog
 
 from lightfast import sdk
 from lightfast.core.errors import InvalidArgument, LightfastError
+from lightfast.engine.apps import link_pulse
 from lightfast.engine.apps.link_assets import PeerAssets
 from lightfast.engine.apps.link_calls import LinkCalls
 from lightfast.engine.apps.link_credit import Credit
 from lightfast.engine.apps.link_entry import KEY_REFUSED, KEY_REFUSED_BY_APP, welcome
 from lightfast.engine.apps.link_outbox import LinkOutbox
+from lightfast.engine.apps.link_pulse import Due, Pulse
 from lightfast.engine.apps.link_read import (
     MALFORMED,
     State,
@@ -37,20 +39,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("lightfast.link")
 
-GREETING = 5.0
-"""Seconds that an application has to prove itself and say `hello`."""
-PING_EVERY = 2.0
-DEAD_AFTER = 6.0
-"""Seconds of silence after which the application is taken for lost."""
 CREDIT = 8
 """The most `state` frames that an application may have sent and not seen acknowledged."""
 MAX_BAD = 1000
 """Malformed frames after which a joined application is given up; before `hello` the first is enough."""
 MAX_LOGGED = 5
-"""How many complaints of one connection are worth a line in the log."""
-
+"""How many complaints are worth a line in the log."""
 _BEFORE_PROOF = ("auth_start", "auth_proof")
-_BEFORE_HELLO = ("auth_start", "auth_proof", "hello", "ping", "pong", "bye", "error")
+_BEFORE_HELLO = (*_BEFORE_PROOF, "hello", "ping", "pong", "bye", "error")
 
 
 class LinkPeer:
@@ -80,7 +76,7 @@ class LinkPeer:
         self._bad = 0
         self._complaints = 0
         self._unreachable = ""
-        self._accepted = self._heard = self._pinged = server.clock.monotonic()
+        self._pulse = Pulse(server.clock.monotonic())
         self.over = False
         self.key_refused = False
         """Whether the two sides found that they hold different keys."""
@@ -95,6 +91,11 @@ class LinkPeer:
     def mount(self) -> str:
         """The mount it was given, empty before its `hello`."""
         return self._session.mount if self._session else ""
+
+    @property
+    def signs(self) -> tuple[float, int, int]:
+        """When it was heard last (monotonic), how many frames were malformed, and signals dropped on the way."""
+        return self._pulse.heard, self._bad, self._outbox.dropped_signals
 
     def _origin(self) -> str:
         return "app:" + self.mount.strip("/")
@@ -128,7 +129,8 @@ class LinkPeer:
         """Take in one frame; never raises for what is in it."""
         if self.over:
             return
-        self._heard = self._server.clock.monotonic()
+        if self._pulse.beat(self._server.clock.monotonic()) and self._session is not None:
+            self._session.degraded("")
         try:
             frame = decode(parts)
         except FrameError as error:
@@ -154,20 +156,20 @@ class LinkPeer:
         except PluginError as error:
             self._complain("LINK_REFUSED", f"{frame.type}: {error}")
         except MALFORMED as error:
-            what = f"{error} is missing" if type(error) is KeyError else str(error)
-            self._complain("LINK_FRAME", f"{frame.type}: {what}")
+            self._complain("LINK_FRAME", f"{frame.type}: {error}{' is missing' * (type(error) is KeyError)}")
 
     def tick(self, now: float) -> None:
         """Look after deadlines and pings; called about four times a second with the monotonic time."""
         if self.over:
             return
-        if self._session is None:
-            if now - self._accepted >= GREETING:
-                self._complain("LINK_TIMEOUT", f"no hello within {GREETING:g} s")
-        elif now - self._heard >= DEAD_AFTER:
-            self.lose(f"the application was silent for {DEAD_AFTER:g} s")
-        elif now - self._pinged >= PING_EVERY:
-            self._pinged = now
+        due = self._pulse.due(now, joined=(session := self._session) is not None)
+        if due is Due.LATE:
+            self._complain("LINK_TIMEOUT", f"no hello within {link_pulse.GREETING:g} s")
+        elif due is Due.DEAD:
+            self.lose(f"the application was silent for {link_pulse.DEAD_AFTER:g} s")
+        elif due is Due.SILENT and session is not None:
+            session.degraded(f"no sign of life for {link_pulse.SILENT_AFTER:g} s, nor to a ping: it may be frozen")
+        if session is not None and self._pulse.ping_due(now):
             self._send(Frame("ping"))
         self._outbox.flush()
         self._settle_accounts()
@@ -272,7 +274,7 @@ class LinkPeer:
         if self._session is not None:
             raise ValueError("hello was said already: say bye first")
         try:
-            version = choose_version(read_versions(frame.header))
+            version = choose_version(read_versions(frame.header), frame.header.get("app"))
         except InvalidArgument as error:
             self._refuse_version(error)
             return
@@ -377,9 +379,6 @@ class LinkPeer:
     def _on_bye(self, frame: Frame) -> None:
         self._end(read_text(frame.header, "reason") or "the application said goodbye")
 
-    def _on_asset(self, frame: Frame) -> None:
-        self._assets.receive(frame)
-
     _HANDLERS: ClassVar[Mapping[str, Callable[[LinkPeer, Frame], None]]] = {
         "auth_start": _on_auth_start,
         "auth_proof": _on_auth_proof,
@@ -394,6 +393,7 @@ class LinkPeer:
         "ping": lambda peer, _frame: peer._send(Frame("pong")),  # noqa: SLF001 - it is this class
         "pong": lambda _peer, _frame: None,  # hearing it is all that matters
         **dict.fromkeys(
-            ("asset_begin", "asset_chunk", "asset_end", "asset_get", "asset_ack", "asset_failed"), _on_asset
+            ("asset_begin", "asset_chunk", "asset_end", "asset_get", "asset_ack", "asset_failed"),
+            lambda peer, frame: peer._assets.receive(frame),  # noqa: SLF001 - it is this class
         ),
     }

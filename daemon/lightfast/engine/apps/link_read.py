@@ -46,14 +46,18 @@ def read_versions(header: dict[str, Any]) -> Sequence[int]:
     return versions
 
 
-def choose_version(offered: Sequence[int], spoken: Sequence[int] = VERSIONS) -> int:
-    """Return the newest version that both sides speak; raise `InvalidArgument` that says which side is older."""
+def choose_version(offered: Sequence[int], kind: object = "", spoken: Sequence[int] = VERSIONS) -> int:
+    """Return the newest version that both sides speak; raise `InvalidArgument` that says which side is older.
+
+    *kind* is what the application says it is: its pack is named where it is the older one.
+    """
     common = set(offered) & set(spoken)
     if common:
         return max(common)
     theirs, ours = ", ".join(map(str, sorted(offered)[:8])), ", ".join(map(str, spoken))
     if max(offered) < max(spoken):
-        older, remedy = "application", "update Lightfast inside the application (for Blender: 'lightfast pack blender')"
+        named = f" {kind}" if isinstance(kind, str) and _KIND.fullmatch(kind) else ""
+        older, remedy = "application", f"update Lightfast inside the application: 'lightfast pack{named}'"
     else:
         older, remedy = "daemon", "update the daemon ('pip install -U lightfast') and restart it"
     raise InvalidArgument(

@@ -50,7 +50,7 @@ def match(entries: Sequence[Entry], reports: Mapping[str, Change]) -> list[Renam
 
 def keeps_name(renamed: Renamed, mode: Mode) -> bool:
     """Say whether the name in the tree holds, and not that of the application."""
-    return mode is Mode.DAEMON or (mode is Mode.NEWEST and renamed.wished)
+    return mode is Mode.DAEMON or (mode in {Mode.NEWEST, Mode.ASK} and renamed.wished)
 
 
 def _by_id(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

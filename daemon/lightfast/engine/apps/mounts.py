@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import structlog
 
 from lightfast.core.clock import Clock
+from lightfast.core.errors import LightfastError
 from lightfast.sdk import BridgeError, Hello
 from lightfast.storage.database import Database
 from lightfast_link.path import encode_segment
 
 log = structlog.get_logger("lightfast.apps")
 
-RESERVED = frozenset({"lightfast"})
+RESERVED = frozenset({"lightfast", "transport"})
 """Names that belong to the daemon."""
 MAX_INSTANCES = 1000
 """The most instances with one name."""
@@ -65,8 +66,11 @@ class Mounts:
         """Return the mount for *hello*, none of *live*; raise `BridgeError` for a malformed one."""
         return choose(hello, self._claims.values(), live)
 
-    def remember(self, claim: Claim) -> None:
-        """Keep *claim*; a failure to write it is logged, and costs the name at the next start at most."""
+    async def remember(self, claim: Claim) -> None:
+        """Keep *claim*; a failure to write it is logged, and costs the name at the next start at most.
+
+        It is on disk when this returns: who was seen live is known as away after a crash.
+        """
         self._claims[claim.mount] = claim
         self._joined.add(claim.mount)
         unit = self._db.unit()
@@ -85,12 +89,10 @@ class Mounts:
                 self._clock.now_ns(),
             ),
         )
-        self._db.enqueue(unit, _written)
-
-
-def _written(error: BaseException | None) -> None:
-    if error is not None:
-        log.error("a mount could not be remembered", reason=str(error))
+        try:
+            await self._db.commit(unit)
+        except LightfastError as error:
+            log.error("a mount could not be remembered", mount=claim.mount, reason=error.message)  # noqa: TRY400  # known
 
 
 def claim_of(hello: Hello, mount: str) -> Claim:

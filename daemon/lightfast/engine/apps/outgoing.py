@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from msgspec import UNSET
 
 from lightfast.context.entry import Delete, Entry, Event, EventType, Mutation, Report, Status
 from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.hold import Waiting
 from lightfast.engine.apps.recorder import Recorder
 from lightfast.engine.apps.renames import Rename, Renames
 from lightfast.engine.apps.wishes import Flight, Wishes, same
@@ -60,9 +62,13 @@ class Outgoing:
         self._deleted: dict[int, list[Entry]] = {}
         self._renames = Renames(desk, mount, wishes, self._write_for, able=renames, compare=compare)
         self._seen = 0
+        self._waiting = Waiting() if desk.hold.reason else None
 
     def wish(self, events: Sequence[Event]) -> None:
-        """Turn the events of one tick into wishes, in one batch and in their order."""
+        """Turn the events of one tick into wishes, in one batch and in their order; a hold keeps them back."""
+        if self._waiting is not None:
+            self._waiting.take([event for event in events if event.entry.origin != self._origin])
+            events = [event for event in events if event.entry.origin == self._origin]
         wishes: list[Wish] = []
         together: list[Event] = []  # neighbors of one type, so that an object goes or moves as a whole
         for event in events:
@@ -87,17 +93,63 @@ class Outgoing:
 
     @property
     def can_rename(self) -> bool:
-        """Say whether the application carries renames out."""
-        return self._renames.able
+        """Say whether the application carries renames out; while it is held, it cannot be asked to."""
+        return self._renames.able and self._waiting is None
+
+    def hold(self) -> None:
+        """Send nothing from now on: wishes stay pending."""
+        if self._waiting is None:
+            self._waiting = Waiting()
+
+    def release(self, *, send: bool) -> bool:
+        """End a hold and, with *send*, send what has waited; return false where only a comparison can tell what has."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or not send:
+            return True
+        for later in waiting.later:
+            later()
+        wishes = []
+        for _, together in groupby(waiting.structure, key=lambda event: event.type):
+            wishes += self._wishes_of_structure(list(together))
+        pending = [entry for entry in self._below_mount() if entry.status is Status.PENDING]
+        for entry in waiting.in_order(pending):
+            asked = self._desk.conflicts.asked(entry.path) is not None
+            flight = self._wishes.in_flight(entry.path)
+            sent = flight is not None and flight.revision >= waiting.revision(entry.path)
+            if not (asked or sent or self._wishes.renaming(entry.path)):
+                wishes += self._wishes_of(entry)
+        now = self._desk.clock.monotonic()
+        for path in waiting.signals:
+            signal = self._desk.store.get(path)
+            if signal is not None and signal.value is not None:
+                wishes.append(self._signal(path, signal.value, now))
+        if wishes:
+            self._channel.apply(wishes)
+        return not waiting.overflowed
+
+    def wished(self, path: str) -> int:
+        """Return the revision of the last wish for *path* that was sent or waits to be; 0 where there was none."""
+        held = self._waiting.revision(path) if self._waiting is not None else 0
+        return max(held, self._wishes.newest(path))
+
+    def _below_mount(self) -> list[Entry]:
+        return self._desk.store.select(self._mount + "//")
 
     def signals(self, values: Sequence[tuple[str, Value]]) -> None:
         """Send signal values, which nobody answers."""
+        if self._waiting is not None:
+            self._waiting.signals.update(dict.fromkeys([path for path, _ in values]))
+            return
         now = self._desk.clock.monotonic()
         self._channel.apply([self._signal(path, value, now) for path, value in values])
 
     def unsent(self, entry: Entry) -> bool:
         """Say whether *entry* is a wish that was committed, but whose event has not come by yet."""
-        return entry.status is Status.PENDING and entry.origin != self._origin and entry.revision > self._seen
+        if entry.status is not Status.PENDING:
+            return False
+        if self._waiting is not None and self._waiting.revision(entry.path):
+            return True
+        return entry.origin != self._origin and entry.revision > self._seen
 
     def seen(self, revision: int) -> None:
         """Note that all events up to *revision* have come by."""
@@ -105,7 +157,9 @@ class Outgoing:
 
     def delete(self, entries: Sequence[Entry]) -> None:
         """Wish *entries* gone that are not in the tree any more, but still in the application."""
-        if entries:
+        if entries and self._waiting is not None:
+            self._waiting.later.append(lambda: self.delete(entries))
+        elif entries:
             revision, origin = max((entry.revision, entry.origin) for entry in entries)
             self._channel.apply(self._deletions(entries, revision, origin))
 
@@ -193,6 +247,8 @@ class Outgoing:
             return [self._signal(path, value, now)]
         if entry.status is not Status.PENDING:
             return []
+        for mutation in self._desk.conflicts.answered(path):  # a newer wish says what the user wants
+            self._recorder.add(mutation, origin=self._origin, cause=entry.revision)
         self._forget(path)
         flight = self._wishes.send(path, value, entry.revision, now, origin=entry.origin)
         return [Wish(flight.wish_id, self._relative(path), value, entry.revision)]
@@ -211,7 +267,8 @@ class Outgoing:
         wishes: list[Wish] = []
         for revision in dict.fromkeys([event.entry.revision for event in events]):
             gone = [event for event in events if event.entry.revision == revision]
-            entries = [event.previous or event.entry for event in gone]
+            there = [event for event in gone if not self._desk.conflicts.never_there(event.entry)]
+            entries = [event.previous or event.entry for event in there]
             wishes += self._deletions(entries, revision, gone[0].entry.origin)
         return wishes
 

@@ -39,6 +39,13 @@ class Presence:
         if writes:
             self._recorder.add_together(list(writes), origin=ORIGIN, label=f"{record.mount} is {record.state}")
 
+    def forget(self, mount: str) -> None:
+        """Take the entries of an application away that is no more."""
+        shown = self._shown.pop(mount, {})
+        writes: list[Set | Delete] = [Delete(join(ROOT, mount, name)) for name in shown]
+        if writes:
+            self._recorder.add_together(list(writes), origin=ORIGIN, label=f"{mount} is no more")
+
 
 def _fields(record: AppRecord) -> dict[str, Value]:
     fields: Mapping[str, Value] = {
@@ -50,6 +57,8 @@ def _fields(record: AppRecord) -> dict[str, Value]:
         "document_id": record.document_id,
         "simulator": record.simulator,
         "transport": record.transport,
+        "pid": record.pid,
+        "since": record.since,
         "lost": list(record.lost_paths[:MAX_LOST_SHOWN]),
     }
     shown = dict(fields)

@@ -34,9 +34,10 @@ class Compared:
 
 @dataclass(slots=True)
 class _Reading:
-    """One full report that was asked for; *asking* wait for its comparison."""
+    """One full report that was asked for, at the monotonic time *asked*; *asking* wait for its comparison."""
 
     taken_before: int
+    asked: float
     seen: dict[str, Value] = field(default_factory=dict)
     asking: list[asyncio.Future[Compared]] = field(default_factory=list)
 
@@ -156,9 +157,13 @@ class ReadBack:
 
     def begin(self, asking: asyncio.Future[Compared] | None = None) -> None:
         """Ask for a full report, unless one is under way; *asking* gets its comparison."""
+        now = self._desk.clock.monotonic()
         fresh = self._reading is None
         if self._reading is None:
-            self._reading = _Reading(self._incoming.taken)
+            self._reading = _Reading(self._incoming.taken, now)
+        elif now - self._reading.asked >= self._timeout:
+            self._reading.asked = now  # the question, or its answer, got lost: ask again
+            fresh = True
         if asking is not None:
             self._reading.asking.append(asking)
         if fresh:
@@ -170,6 +175,8 @@ class ReadBack:
         for entry in self._desk.store.select(self._mount + "//"):
             if self._wishes.in_flight(entry.path) is not None or self._wishes.renaming(entry.path):
                 continue
+            if self._desk.conflicts.asked(entry.path) is not None:
+                continue  # the user decides, not we
             if entry.status is Status.PENDING:
                 restored += 1
                 self._recorder.add(Report(entry.path, Status.PENDING), origin=DAEMON, label="wished again")

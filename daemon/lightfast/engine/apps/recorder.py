@@ -50,9 +50,9 @@ class Recorder:
     """Collects mutations while a commit is under way, and commits all that came together.
 
     A transaction with a cause and no group joins the group of its cause. Reports of one path that
-    wait together are conflated: the last one is committed. A mutation that the store refuses is left
-    out and named through *refused*; a store that cannot write is tried again and named through
-    *trouble* (an empty text when it is over).
+    wait together are conflated: the last one is committed; where each counts, each in a transaction of
+    its own. A mutation that the store refuses is left out and named through *refused*; a store that
+    cannot write is tried again and named through *trouble* (an empty text when it is over).
 
     A report gives way to a wish that was acknowledged after it was queued: it then says what the
     application holds, and the wish stays. What `add_together` queues was compared and does not give way.
@@ -79,13 +79,25 @@ class Recorder:
         self._idle.set()
         self.backlog = 0
 
-    def add(self, mutation: Mutation, *, origin: str, cause: int = 0, group: str = "", label: str = "") -> None:
-        """Queue one mutation; raise `Exhausted` when the queue is full."""
+    def add(
+        self,
+        mutation: Mutation,
+        *,
+        origin: str,
+        cause: int = 0,
+        group: str = "",
+        label: str = "",
+        every: bool = False,
+    ) -> None:
+        """Queue one mutation; with *every* no other one is conflated with it. Raises `Exhausted` when it is full."""
         if self.backlog >= MAX_BACKLOG:
             raise Exhausted(f"{MAX_BACKLOG} changes of {origin} wait for the store", reason="REPORTS_TOO_FAST")
         run = self._run(origin, cause, group, label)
         if isinstance(mutation, Report):
             place = run.latest.get(mutation.path)
+            if every and place is not None:
+                run, place = _Run(origin, cause, group, label), None
+                self._runs.append(run)
             if place is not None:
                 run.mutations[place] = _merge(run.mutations[place], mutation)
                 return

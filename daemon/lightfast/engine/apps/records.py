@@ -24,7 +24,8 @@ class AppRecord:
     """One application instance as it stands now; *connect_time* in ns since 1970, *recovery_s* in seconds.
 
     *recovery_s* is how long it took from `hello` to being in step the last time, `None` before that.
-    *lost_paths* are what could not be put back when it returned, *pending* the wishes that wait for it.
+    *lost_paths* are what could not be put back when it returned, *pending* the wishes that wait for it,
+    *since* (ns since 1970) when its state began.
     """
 
     mount: str
@@ -41,6 +42,28 @@ class AppRecord:
     simulator: bool = False
     lost_paths: tuple[str, ...] = ()
     pending: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What is known of a joined application's health; times in seconds.
+
+    *silent_s* is how long nothing came from it, *under_way* the wishes it has not answered and *oldest_s* for how
+    long the first of them waits, *calls* the commands it runs, *backlog* its reports that wait for the store.
+    *malformed* reports and *bad_frames* were left out, *refused* ones the store would not have,
+    *dropped_signals* did not fit on the way to it.
+    """
+
+    silent_s: float = 0.0
+    under_way: int = 0
+    oldest_s: float = 0.0
+    calls: int = 0
+    backlog: int = 0
+    malformed: int = 0
+    refused: int = 0
+    bad_frames: int = 0
+    dropped_signals: int = 0
 
 
 @dataclass(frozen=True, slots=True)

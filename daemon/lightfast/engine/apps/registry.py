@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from lightfast.context.entry import Mutation, Report, Status
 from lightfast.context.store import Store
-from lightfast.context.watch import Bus
+from lightfast.context.watch import bus_of
 from lightfast.core.clock import Clock
 from lightfast.core.errors import Denied, NotFound, Unavailable
 from lightfast.core.tasks import TaskGroup
@@ -18,17 +18,21 @@ from lightfast.engine.apps.calls import check_arguments, check_timeout, find_com
 from lightfast.engine.apps.conflicts import ROOT as CONFLICTS
 from lightfast.engine.apps.conflicts import Conflicts
 from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.diagnosis import DEADLINE, View, of_application, unknown
 from lightfast.engine.apps.groups import Groups
-from lightfast.engine.apps.mounts import Claim, Mounts
+from lightfast.engine.apps.kinds import Kind, Kinds
+from lightfast.engine.apps.mounts import MAX_INSTANCES, Claim, Mounts
 from lightfast.engine.apps.presence import ORIGIN as DAEMON
 from lightfast.engine.apps.presence import Presence
 from lightfast.engine.apps.recorder import MAX_TRANSACTION, Recorder
 from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport
+from lightfast.engine.apps.resolve import Choice, Resolved, resolve
 from lightfast.engine.apps.session import Session
 from lightfast.engine.apps.settings import AppsConfig
-from lightfast.sdk import AppChannel, Bridge, Command, Hello, Parameter
+from lightfast.sdk import AppChannel, Bridge, Command, Finding, Hello, Timeline
 from lightfast.storage.blobs import BlobStore
 from lightfast.storage.database import Database
+from lightfast_link.path import encode_segment, is_under
 from lightfast_link.value import Value
 
 log = structlog.get_logger("lightfast.apps")
@@ -36,14 +40,6 @@ log = structlog.get_logger("lightfast.apps")
 RESYNC_TIMEOUT = 60.0
 """Seconds a full comparison may take."""
 AWAY = "it has not come back since the daemon started"
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a bridge knows of its kind."""
-
-    parameters: tuple[Parameter, ...] = ()
-    commands: tuple[Command, ...] = ()
 
 
 class AppRegistry:
@@ -71,7 +67,7 @@ class AppRegistry:
         self._recorder = Recorder(store, groups, refused=_refused, trouble=_trouble)
         self._desk = Desk(
             store=store,
-            bus=_bus(store),
+            bus=bus_of(store),
             clock=clock,
             tasks=tasks,
             groups=groups,
@@ -83,7 +79,7 @@ class AppRegistry:
         )
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, AppRecord] = {}
-        self._kinds: dict[str, _Kind] = {}
+        self.kinds = Kinds()
 
     async def start(self) -> None:
         """Read the claims back; what was settled when the daemon ended is stale until its application returns."""
@@ -92,6 +88,8 @@ class AppRegistry:
         self._desk.conflicts.load(self.store.select(CONFLICTS + "//"))
         for claim in self._desk.mounts.all():
             self.store.add_mount(claim.mount)
+            settings = self._desk.config.of(claim.mount, claim.kind)
+            self.store.set_policies(claim.mount, settings.policies_of(claim.mount))
             self._recorder_stale(claim.mount)
             self._show_away(_away_record(claim, AppState.GONE, AWAY))
         await self._recorder.drained()
@@ -105,13 +103,32 @@ class AppRegistry:
             await session.ended.wait()
         await self._recorder.drained()
 
-    def add_kind(self, bridge: Bridge) -> None:
-        """Take over what *bridge* knows of its kind: parameters and commands of each instance that comes."""
-        self._kinds[bridge.kind] = _Kind(tuple(bridge.parameters()), tuple(bridge.commands()))
+    def add_kind(self, bridge: Bridge, tables: Sequence[Mapping[str, Any]] = ({},)) -> None:
+        """Take over what *bridge* knows of its kind: parameters and commands of each instance that comes.
+
+        *tables* are the configurations of its instances, one for each. Those that are joined already learn of it, too.
+        """
+        known = Kind.of(bridge, tables)
+        self.kinds.add(bridge.kind, known)
+        for session in self._live():
+            if session.hello.kind == bridge.kind:
+                session.learn(known)
+
+    def timeline(self, kind: str) -> Timeline | None:
+        """Return where applications of *kind* keep their transport, as far as a bridge said so."""
+        return self.kinds[kind].timeline
 
     def remove_kind(self, kind: str) -> None:
-        """Forget a kind; instances that are joined stay."""
-        self._kinds.pop(kind, None)
+        """Forget a kind; instances that are joined stay, and those that never came are shown no more."""
+        self.kinds.remove(kind)
+        for record in [known for known in self._away.values() if known.kind == kind]:
+            if record.state is AppState.ABSENT:
+                claim = self._desk.mounts.get(record.mount)
+                if claim is None:
+                    del self._away[record.mount]
+                    self._desk.presence.forget(record.mount)
+                else:
+                    self._show_away(_away_record(claim, AppState.GONE, f"nothing looks for a {kind} any more"))
 
     def hello(self, hello: Hello, channel: AppChannel, *, transport: str = "") -> Session:
         """Join an application and return its session, which begins at once.
@@ -125,7 +142,6 @@ class AppRegistry:
             self._replace(replaced, channel)
             if self._fits(replaced, hello):
                 mount = replaced.mount
-        known = self._kinds.get(hello.kind, _Kind())
         self._away.pop(mount, None)
         session = Session(
             self._desk,
@@ -133,22 +149,32 @@ class AppRegistry:
             hello,
             channel,
             transport=transport or hello.transport,
-            parameters=tuple({p.pattern: p for p in (*known.parameters, *hello.parameters)}.values()),
-            commands=tuple({c.name: c for c in (*known.commands, *hello.commands)}.values()),
+            kinds=self.kinds,
             predecessor=self._sessions.get(mount),
         )
         self._sessions[mount] = session
         return session
 
-    def absent(self, kind: str, reason: str) -> None:
-        """Show that a bridge looks for its application and does not find it."""
-        mount = "/" + kind
+    def absent(self, kind: str, reason: str, name: str = "") -> None:
+        """Show that a bridge looks for its application, or the instance called *name*, and does not find it."""
+        mount = self._mount_for("/" + encode_segment(name or kind), kind)
         session = self._sessions.get(mount)
         if session is not None:
             return
         claim = self._desk.mounts.get(mount)
         record = AppRecord(mount, kind, AppState.ABSENT, reason)
         self._show_away(_away_record(claim, AppState.ABSENT, reason) if claim is not None else record)
+
+    def _mount_for(self, base: str, kind: str) -> str:
+        """Return the first of `/name`, `/name-2`… that belongs to no application of another kind."""
+        for number in range(1, MAX_INSTANCES + 1):
+            mount = base if number == 1 else f"{base}-{number}"
+            session = self._sessions.get(mount)
+            hello = session.hello if session is not None else None
+            known = (hello, self._desk.mounts.get(mount), self._away.get(mount))
+            if all(one is None or one.kind == kind for one in known):
+                return mount
+        return base
 
     def list(self) -> list[AppRecord]:
         """Return all applications, the ones that are away included, ordered by mount."""
@@ -185,7 +211,7 @@ class AppRegistry:
         """Return the commands an application offers, ordered by name; of one not seen yet, those of its kind."""
         record = self.get(mount)
         session = self._sessions.get(record.mount)
-        known = session.commands.values() if session is not None else self._kinds.get(record.kind, _Kind()).commands
+        known = session.commands.values() if session is not None else self.kinds[record.kind].commands
         return sorted(known, key=lambda command: command.name)
 
     async def invoke(
@@ -209,8 +235,78 @@ class AppRegistry:
                 reason="CODE_NOT_ALLOWED",
                 metadata={"config_key": key},
             )
+        self._desk.hold.refuse(session.mount, command)
         log.info("command", mount=session.mount, command=command, origin=origin, group=group)
         return session.invoke(found, checked, seconds, group)
+
+    @property
+    def held(self) -> str:
+        """Return why the applications are held; empty where they are not."""
+        return self._desk.hold.reason
+
+    def hold(self, reason: str) -> None:
+        """Stop driving all applications at once, until `release`: the panic button.
+
+        Commands under way end with CANCELLED, in the applications too; new ones are refused with HELD. Wishes are
+        still acknowledged and durable, but wait as PENDING. What the applications report is recorded as ever; a
+        wish that waits is not overwritten by it. Holding again changes the reason.
+        """
+        began = not self.held
+        self._desk.hold.reason = reason or "the applications are held"
+        log.warning("applications held", reason=self.held)
+        if began:
+            self._each(Session.hold)
+
+    def release(self) -> None:
+        """Let the wishes that have waited go out, in their order, and take commands again."""
+        if self.held:
+            log.warning("applications released", reason=self.held)
+            self._desk.hold.reason = ""
+            self._each(Session.release)
+
+    def _each(self, action: Callable[[Session], None]) -> None:
+        """Do *action* with every session; one whose bridge raises keeps no other from it."""
+        for session in self._live():
+            try:
+                action(session)
+            except Exception:
+                log.exception("a bridge failed", mount=session.mount, action=action.__name__)
+
+    async def resolve(self, conflict_id: str, choice: Choice | Value, *, origin: str) -> Resolved:
+        """Answer a conflict record with the wished value, the reported one, or another; see `resolve.resolve`."""
+        return await resolve(self.store, self._desk.conflicts, conflict_id, choice, origin=origin)
+
+    async def diagnose(self, target: str, deadline: float = DEADLINE) -> Sequence[Finding]:
+        """Return what can be said of an application, by its mount, or of all of a kind.
+
+        Raises `NotFound` for a name that nobody knows, with the mounts and kinds there are. Their bridges look, too,
+        all at once, each within *deadline* seconds.
+        """
+        mount, kind = _normal(target), target.strip("/")
+        chosen = [record for record in self.list() if record.mount == mount]
+        chosen = chosen or [record for record in self.list() if record.kind == kind]
+        kind = chosen[0].kind if chosen else kind
+        known = self.kinds.get(kind)
+        if not chosen and known is None:
+            raise unknown(target, [record.mount for record in self.list()], tuple(self.kinds))
+        found = [finding for record in chosen for finding in of_application(self._view(record))]
+        if not chosen:
+            found.append(Finding("error", f"/{kind}", f"no {kind} has joined yet", "start it"))
+        if known is None or known.bridge is None:
+            return [*found, Finding("warning", mount, f"no bridge for a {kind} is loaded", "lightfast plugins")]
+        return [*found, *await known.diagnose({record.mount for record in chosen}, deadline)]
+
+    def _view(self, record: AppRecord) -> View:
+        session = self._sessions.get(record.mount)
+        bodies = [entry.value for entry in self.store.select(CONFLICTS + "//")]
+        return View(
+            record,
+            session.vitals() if session is not None and not session.closing else None,
+            self.store.select(record.mount + "//"),
+            [b for b in bodies if isinstance(b, dict) and is_under(str(b.get("path", "")), record.mount)],
+            self.held,
+            self.clock.now_ns(),
+        )
 
     async def resync(self, mount: str, timeout: float = RESYNC_TIMEOUT) -> ResyncReport:
         """Read everything back from an application and bring the tree in step with it."""
@@ -246,7 +342,12 @@ class AppRegistry:
             )
 
     def _show_away(self, record: AppRecord) -> None:
-        if self._away.get(record.mount) != record:
+        known = self._away.get(record.mount)
+        if known is not None and known.state is record.state:
+            record = replace(record, since=known.since)
+        else:
+            record = replace(record, since=self.clock.now_ns())
+        if known != record:
             log.info("application away", mount=record.mount, state=record.state, reason=record.state_reason)
             self._away[record.mount] = record
             self._desk.presence.show(record)
@@ -271,13 +372,6 @@ def _away_record(claim: Claim, state: AppState, reason: str) -> AppRecord:
         instance_id=claim.instance_id,
         document_id=claim.document_id,
     )
-
-
-def _bus(store: Store) -> Bus:
-    bus = store.bus
-    if not isinstance(bus, Bus):
-        raise TypeError("the registry needs a store with a Bus")
-    return bus
 
 
 def _refused(mutation: Mutation, reason: str) -> None:

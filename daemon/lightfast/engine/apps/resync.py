@@ -24,6 +24,8 @@ class Mode(StrEnum):
     """What the daemon had is put back: the application crashed and is back with an older state."""
     NEWEST = "newest"
     """The application's settled values hold, wishes that wait are put back unless it changed later."""
+    ASK = "ask"
+    """Nobody's: each difference becomes a question to the user."""
     APP = "app"
     """The application's values hold; wishes that wait are overwritten, with a conflict record."""
 
@@ -54,12 +56,23 @@ class Overwritten:
 
 
 @dataclass(slots=True)
+class Question:
+    """A difference that the user decides; *reported* is `None` where the application does not have the path."""
+
+    entry: Entry
+    wished: Value
+    reported: Value | None
+
+
+@dataclass(slots=True)
 class Plan:
     """What is to be written and wished.
 
     *taken* are the application's values, *restored* what is put back (still to be wished),
     *signals* what is put back without an answer, *gone* entries to delete, *absent* the
-    paths among *restored* that the application does not have now, *lost* what it cannot take back.
+    paths among *restored* that the application does not have now, *lost* what it cannot take back,
+    *asked* what the user decides, *agreed* the paths on which both sides have come to agree.
+    *complete* says that the application reported everything.
     """
 
     taken: list[Report] = field(default_factory=list)
@@ -69,6 +82,9 @@ class Plan:
     overwritten: list[Overwritten] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
+    asked: list[Question] = field(default_factory=list)
+    agreed: set[str] = field(default_factory=set)
+    complete: bool = True
 
 
 Tolerance = Callable[[str], float]
@@ -88,7 +104,7 @@ def plan(
 
     An incomplete report (*complete* false) says nothing of what is missing in it.
     """
-    made = Plan()
+    made = Plan(complete=complete)
     known = set()
     for entry in entries:
         known.add(entry.path)
@@ -100,7 +116,7 @@ def plan(
             _present(made, mode, entry, change, tolerance(entry.path), writable(entry.path))
     for path, change in reports.items():
         if path not in known and change.value is not None:
-            made.taken.append(_taken(path, change, change.value))
+            made.taken.append(taken(path, change, change.value))
     return made
 
 
@@ -110,15 +126,18 @@ def _present(made: Plan, mode: Mode, entry: Entry, change: Change, tolerance: fl
     waiting = entry.status in {Status.PENDING, Status.NONE}
     held = entry.reported if entry.status is Status.REJECTED and entry.reported is not None else entry.value
     if same(held, value, tolerance):
+        made.agreed.add(entry.path)
         _agreed(made, entry, change, value, waiting)
     elif not writable:
-        made.taken.append(_taken(entry.path, change, value))
+        made.taken.append(taken(entry.path, change, value))
+    elif mode is Mode.ASK and held is not None:
+        made.asked.append(Question(entry, held, value))
     elif waiting and (mode is Mode.DAEMON or (mode is Mode.NEWEST and not _later(change, entry))):
         made.restored.append(Report(entry.path, Status.PENDING, reported=value))
     elif mode is Mode.DAEMON and held is not None:
         _put_back(made, entry, value, held)
     else:
-        made.taken.append(_taken(entry.path, change, value))
+        made.taken.append(taken(entry.path, change, value))
         if waiting:
             made.overwritten.append(Overwritten(entry, value))
 
@@ -149,12 +168,15 @@ def _missing(made: Plan, mode: Mode, entry: Entry, writable: bool) -> None:
     elif not writable or entry.signal or entry.status is Status.REJECTED:
         made.gone.append(entry.path)
         made.lost.append(entry.path)
+    elif mode is Mode.ASK:
+        made.asked.append(Question(entry, entry.value, None))
     else:
         made.restored.append(Report(entry.path, Status.PENDING))
         made.absent.add(entry.path)
 
 
-def _taken(path: str, change: Change, value: Value) -> Report:
+def taken(path: str, change: Change, value: Value) -> Report:
+    """Return what records that the application holds *value* at *path*, as it says in *change*."""
     return Report(
         path,
         Status.SETTLED,

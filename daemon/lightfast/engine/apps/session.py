@@ -8,18 +8,21 @@ from contextlib import aclosing
 
 import structlog
 
-from lightfast.context.entry import Declaration, Entry, Mutation, Report, Status
+from lightfast.context.entry import Entry, Mutation
 from lightfast.context.watch import Batch
 from lightfast.core.errors import Exhausted, LightfastError, Unavailable
 from lightfast.engine.apps.calls import Calls
+from lightfast.engine.apps.declaring import Known
 from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.health import LEFT_OUT, NO_ANSWER, Health
 from lightfast.engine.apps.incoming import Incoming, check_change
 from lightfast.engine.apps.join import Join
+from lightfast.engine.apps.kinds import Kind, Kinds
+from lightfast.engine.apps.leaving import leave
 from lightfast.engine.apps.outgoing import Outgoing
-from lightfast.engine.apps.presence import ORIGIN as DAEMON
 from lightfast.engine.apps.readback import ReadBack
 from lightfast.engine.apps.recorder import Recorder
-from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport
+from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport, Vitals
 from lightfast.engine.apps.renames import CAPABILITY
 from lightfast.engine.apps.volatile import Volatile
 from lightfast.engine.apps.wishes import Flight, Wishes
@@ -27,11 +30,6 @@ from lightfast.sdk import AppChannel, Change, Command, Hello, Parameter
 from lightfast_link.value import Value
 
 log = structlog.get_logger("lightfast.apps")
-
-NO_ANSWER = "it does not answer"
-"""The reason of an application that neither answers wishes nor reports when asked to."""
-LEAVE_BUDGET = 10.0
-"""Seconds in which what an application reported last must be committed when it leaves."""
 
 
 class Session:
@@ -48,8 +46,7 @@ class Session:
         channel: AppChannel,
         *,
         transport: str,
-        parameters: Sequence[Parameter],
-        commands: Sequence[Command],
+        kinds: Kinds,
         predecessor: Session | None = None,
     ) -> None:
         self.mount = mount
@@ -57,16 +54,19 @@ class Session:
         self.channel = channel
         self.origin = "app:" + mount[1:]
         self.settings = desk.config.of(mount, hello.kind)
-        self.commands: Mapping[str, Command] = {command.name: command for command in commands}
-        self.calls = Calls(mount, channel)
+        self.calls = Calls(mount, channel, desk.hold)
         self.ended = asyncio.Event()
         self.live = asyncio.Event()
         self.closing = ""
         self._desk = desk
         self._transport = transport
-        self._parameters = parameters
+        self._kinds = kinds
+        self._known = Known(desk.store, desk.tasks, mount, hello)
+        self.learn(kinds[hello.kind])
         self._state = AppState.CONNECTING
         self._reason = ""
+        self._since = desk.clock.now_ns()
+        self._health = Health(mount, desk.clock.monotonic(), self.degraded)
         self._connect_time = desk.clock.now_ns()
         self._connected = desk.clock.monotonic()
         self._recovery_s: float | None = None
@@ -82,7 +82,7 @@ class Session:
         desk, mount = self._desk, self.mount
         self._wishes = Wishes(timeout=self.settings.wish_timeout_s)
         self._recorder = Recorder(
-            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, wished=self._wishes.newest
+            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, wished=self._is_wished
         )
         self._volatile = Volatile(desk.store, self.origin)
         self._incoming = Incoming(
@@ -136,8 +136,13 @@ class Session:
 
     # What the bridge calls.
 
+    def declare(self, parameters: Sequence[Parameter]) -> None:
+        """Take what is known of the paths from now on; see `sdk.AppSession`."""
+        self._known.say(parameters)
+
     def report(self, changes: Sequence[Change]) -> None:
         """Take what changed; see `sdk.AppSession`."""
+        self._health.heard(self._desk.clock.monotonic())
         if self.closing:
             return
         checked: list[tuple[str, Change]] = []
@@ -145,8 +150,7 @@ class Session:
             try:
                 checked.append((check_change(self.mount, change), change))
             except ValueError as error:
-                log.warning("a report was left out", mount=self.mount, reason=str(error))
-                self.degraded(f"a report was left out: {error}")
+                self._health.left_out(self._desk.clock.monotonic(), str(error))
         try:
             if self._join.flowing:
                 self._read_back.see(checked)
@@ -159,29 +163,37 @@ class Session:
 
     def synced(self) -> None:
         """Take the end of a full report."""
+        self._health.heard(self._desk.clock.monotonic())
         self._join.synced()
         self._read_back.synced()
+        if self._reason == NO_ANSWER:
+            self.degraded("")
 
     def settle(self, wish_id: int, value: Value | None = None) -> None:
         """Take the answer to a wish."""
+        self._health.heard(self._desk.clock.monotonic())
         if not self.closing:
             self._outgoing.settle(wish_id, value)
 
     def reject(self, wish_id: int, reason: str) -> None:
         """Take the refusal of a wish."""
+        self._health.heard(self._desk.clock.monotonic())
         if not self.closing:
             self._outgoing.reject(wish_id, reason)
 
     def progress(self, call_id: int, fraction: float, message: str = "") -> None:
         """Take news of a command."""
+        self._health.heard(self._desk.clock.monotonic())
         self.calls.progress(call_id, fraction, message)
 
     def result(self, call_id: int, value: Value | None) -> None:
         """Take the result of a command."""
+        self._health.heard(self._desk.clock.monotonic())
         self.calls.result(call_id, value)
 
     def fail(self, call_id: int, reason: str) -> None:
         """Take the failure of a command."""
+        self._health.heard(self._desk.clock.monotonic())
         self.calls.fail(call_id, reason)
 
     def degraded(self, reason: str) -> None:
@@ -199,6 +211,11 @@ class Session:
     def backlog(self) -> int:
         """Return how many changes wait for the store: the edge grants credit by it."""
         return self._recorder.backlog
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        """Return the commands it offers, by name."""
+        return self._known.commands
 
     def record(self) -> AppRecord:
         """Return how the application stands."""
@@ -218,7 +235,32 @@ class Session:
             simulator=hello.simulator,
             lost_paths=tuple(self._join.lost),
             pending=len(self._wishes),
+            since=self._since,
         )
+
+    def vitals(self) -> Vitals:
+        """Return what is known of its health now."""
+        now, flights = self._desk.clock.monotonic(), self._wishes.all()
+        return self._health.vitals(now, flights, self.channel, calls=len(self.calls), backlog=self.backlog)
+
+    def learn(self, kind: Kind) -> None:
+        """Take what a bridge knows of this kind, also when it is loaded while the application is here."""
+        self._known.learn(kind)
+
+    def hold(self) -> None:
+        """Give all commands up and send no wish until `release`."""
+        self._outgoing.hold()
+        self.calls.give_up()
+
+    def release(self) -> None:
+        """Send the wishes that have waited."""
+        # One that is not compared yet gets what waits by the comparison.
+        send = self._join.listening and not self.closing
+        try:
+            if not self._outgoing.release(send=send):
+                self._on_compare()
+        finally:
+            self._arm()
 
     async def invoke(
         self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str
@@ -239,8 +281,11 @@ class Session:
                 reason="APP_GONE" if self.closing else "APP_RESYNCING",
                 retry_after=1.0,
             )
+        malformed = self._health.malformed
         compared = await self._read_back.compare(timeout)
         self._join.lost.extend(compared.lost)
+        if self._reason.startswith(LEFT_OUT) and self._health.malformed == malformed:
+            self.degraded("")
         self._show(self._state, self._reason)
         return ResyncReport(self.record(), compared.taken, compared.restored, compared.lost)
 
@@ -249,6 +294,7 @@ class Session:
         if self.closing:
             return
         self.closing = reason
+        self._known.end()
         self._stop_listening()
         if self._timer is not None:
             self._timer.cancel()
@@ -266,7 +312,9 @@ class Session:
             await predecessor.ended.wait()
         try:
             self._desk.store.add_mount(self.mount)
-            await self._declare()
+            self._desk.store.set_policies(self.mount, self.settings.policies_of(self.mount))
+            self.learn(await self._kinds.arrive(self.hello.kind))
+            await self._known.begin()
             self._show(AppState.RESYNCING, "")
             await self._join.run()
         except LightfastError as error:
@@ -278,34 +326,13 @@ class Session:
         self._show(AppState.LIVE, "")
         self.live.set()
 
-    async def _declare(self) -> None:
-        declarations = [_declaration(self.mount, parameter, self.origin) for parameter in self._parameters]
-        wanted = {declaration.pattern for declaration in declarations}
-        known = self._desk.store.describe(self.mount + "//")
-        stale = [old.pattern for old in known if old.owner == self.origin and old.pattern not in wanted]
-        await self._desk.store.declare(declarations, stale, owner=self.origin)
-
     async def _leave(self, reason: str) -> None:
         try:
-            async with asyncio.timeout(LEAVE_BUDGET):
-                await self._recorder.drained()
-                await self._go_stale(reason)
-        except TimeoutError:
-            log.exception("the last reports of an application are not committed", mount=self.mount)
+            await leave(self._desk.store, self._recorder, self.mount, reason)
         finally:
             self._pump.cancel()
             self._signals.cancel()
             self.ended.set()
-
-    async def _go_stale(self, reason: str) -> None:
-        why = f"{self.mount} is away: {reason}"
-        entries = self._desk.store.select(self.mount + "//")
-        stale: list[Mutation] = [
-            Report(entry.path, Status.STALE, reason=why) for entry in entries if entry.status is Status.SETTLED
-        ]
-        if stale:
-            self._recorder.add_together(stale, origin=DAEMON, label=why)
-            await self._recorder.drained()
 
     def _on_echo(self, flight: Flight, value: Value | None) -> None:
         self._outgoing.echoed(flight, value)
@@ -316,6 +343,9 @@ class Session:
 
     def _is_unsent(self, entry: Entry) -> bool:
         return self._outgoing.unsent(entry)
+
+    def _is_wished(self, path: str) -> int:
+        return self._outgoing.wished(path)
 
     def _on_answered(self, path: str, took: bool, reason: str) -> None:
         self._join.answered(path, took, reason)
@@ -329,7 +359,8 @@ class Session:
         self._read_back.begin(asyncio.get_running_loop().create_future())
 
     def _on_progress(self, words: str) -> None:
-        self._show(AppState.RESYNCING, words)
+        held = self._desk.hold.reason
+        self._show(AppState.RESYNCING, f"{words}, once it is released: {held}" if held else words)
         self._arm()  # what is put back has deadlines, too
 
     def _on_batch(self, batch: Batch) -> None:
@@ -356,28 +387,12 @@ class Session:
             self._arm()  # also when a bridge raises in here: its wishes have deadlines all the same
 
     def _refused(self, mutation: Mutation, reason: str) -> None:
-        log.warning("a change was refused by the store", mount=self.mount, mutation=repr(mutation)[:200], reason=reason)
-        self.degraded(f"a change was left out: {reason}")
+        self._health.refused(self._desk.clock.monotonic(), repr(mutation)[:200], reason)
 
     def _show(self, state: AppState, reason: str) -> None:
         if self._state is AppState.GONE:
             return
+        if state is not self._state:
+            self._since = self._desk.clock.now_ns()
         self._state, self._reason = state, reason
         self._desk.presence.show(self.record())
-
-
-def _declaration(mount: str, parameter: Parameter, owner: str) -> Declaration:
-    pattern = parameter.pattern
-    return Declaration(
-        pattern=mount + pattern if pattern.startswith("/") else f"{mount}/{pattern}",
-        signal=parameter.signal,
-        kind=parameter.kind,
-        minimum=parameter.minimum,
-        maximum=parameter.maximum,
-        unit=parameter.unit,
-        access=parameter.access,
-        description=parameter.description,
-        choices=parameter.choices,
-        tolerance=parameter.tolerance,
-        owner=owner,
-    )

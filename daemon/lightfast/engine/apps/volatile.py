@@ -1,8 +1,9 @@
-"""The way of an application's signals into the store: latest wins, once per tick, never behind a commit."""
+"""The way of an application's signals into the store: latest wins, never behind a commit."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 
 import structlog
 from msgspec import UNSET
@@ -12,11 +13,14 @@ from lightfast.context.store import Store
 from lightfast.core.errors import LightfastError
 from lightfast_link.value import Value
 
+TOGETHER = 200
+"""The most signals published before others get their turn on the loop: a few milliseconds of work."""
+
 log = structlog.get_logger("lightfast.apps")
 
 
 class Volatile:
-    """Holds the latest value of each signal until the end of the tick."""
+    """Holds the latest value of each signal until its turn comes, at the end of the tick or soon after."""
 
     def __init__(self, store: Store, origin: str) -> None:
         self._store = store
@@ -39,10 +43,14 @@ class Volatile:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            changes, self._latest = list(self._latest.values()), {}
-            if not await self._publish(changes):
-                for change in changes:  # one bad value must not take the others along
-                    await self._publish([change])
+            while self._latest:
+                # What is not taken yet can still be replaced by something newer.
+                changes = [self._latest.pop(path) for path in list(islice(self._latest, TOGETHER))]
+                if not await self._publish(changes):
+                    for change in changes:  # one bad value must not take the others along
+                        await self._publish([change])
+                if self._latest:
+                    await asyncio.sleep(0)
 
     async def _publish(self, changes: list[Report]) -> bool:
         try:

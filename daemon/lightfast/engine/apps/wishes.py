@@ -43,7 +43,7 @@ class Flight:
     *reported* is what the application reported meanwhile, *read_back* says that it was asked to report
     everything since, *echoed* that a report was taken for the answer. A rename has *moved_from*; *marked*
     are the paths below it that are shown as pending, and *overtaken* says that the application has
-    renamed the same object otherwise meanwhile.
+    renamed the same object otherwise meanwhile. *sent* is when it went out, monotonic.
     """
 
     wish_id: int
@@ -58,6 +58,7 @@ class Flight:
     moved_from: str = ""
     marked: list[str] = field(default_factory=list)
     overtaken: bool = False
+    sent: float = 0.0
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class Wishes:
         if older is not None:
             self._remove(older)
         deadline = now + self.timeout + PACE * len(self._flights)
-        flight = Flight(self._take_id(), path, value, revision, deadline, origin)
+        flight = Flight(self._take_id(), path, value, revision, deadline, origin, sent=now)
         self._flights[flight.wish_id] = self._by_path[path] = flight
         if value is None:
             self._deletions[flight.wish_id] = flight
@@ -119,7 +120,7 @@ class Wishes:
     def send_rename(self, source: str, target: str, revision: int, now: float, *, origin: str = "") -> Flight:
         """Note that the wish is sent that the subtree at *source* be called *target*, and return it."""
         deadline = now + self.timeout + PACE * len(self._flights)
-        flight = Flight(self._take_id(), target, None, revision, deadline, origin, moved_from=source)
+        flight = Flight(self._take_id(), target, None, revision, deadline, origin, moved_from=source, sent=now)
         self._flights[flight.wish_id] = flight
         self._renames[flight.wish_id] = _Renamed(source, target)
         return flight

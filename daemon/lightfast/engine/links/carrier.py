@@ -10,18 +10,22 @@ turning meanwhile is not thrown back.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, replace
 
-from lightfast.context.entry import Entry, Event
-from lightfast.context.store import Store
-from lightfast.core.measures import between
+import msgspec
+
+from lightfast.context.entry import Declaration, Entry, Event
+from lightfast.core.clock import SYSTEM
+from lightfast.engine.links.asides import Asides, View, WaitsError, rate_missing
 from lightfast.engine.links.convert import convert
-from lightfast.engine.links.expression import Expression, compile_expression
+from lightfast.engine.links.ends import ECHO_S, End, Sent, Side, confirms, rounded, same
+from lightfast.engine.links.glide import Glide, like, numbers_of
+from lightfast.engine.links.link import Link
+from lightfast.engine.links.ways import Converter, Ways
 from lightfast_link.value import Value, close, kind_of
+
+__all__ = ["MAX_BOUNCES", "Carrier", "Carry", "Link", "Side"]
 
 MAX_BOUNCES = 4
 """How often applications may answer a carried value with another one before the link gives in."""
@@ -29,63 +33,7 @@ MAX_OWN = 256
 """How many revisions written by a link are remembered, to recognize answers to them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One live mapping; see `links.proto`."""
-
-    source: str
-    target: str
-    link_id: str = ""
-    two_way: bool = False
-    expression: str = ""
-    tolerance: float = 0.0
-    disabled: bool = False
-    carried: int = 0
-    last_error: str = ""
-    max_rate_hz: float = 0.0
-    raw_units: bool = False
-
-
-class Side(Enum):
-    """The ends of a link."""
-
-    SOURCE = 0
-    TARGET = 1
-
-    @property
-    def other(self) -> Side:
-        """Return the opposite end."""
-        return Side.TARGET if self is Side.SOURCE else Side.SOURCE
-
-
-def _set_event() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
-@dataclass(slots=True)
-class _End:
-    path: str
-    turn: int = 0
-    seen: int = 0
-    changed: int = 0
-    bounces: int = 0
-    sent_turn: int = 0
-    sent_bounces: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """One value that the link wrote: when it was news, and what answers it has had."""
-
-    turn: int
-    bounces: int
-    value: Value | None
-
-
-@dataclass(frozen=True, slots=True)
-class Carry:
+class Carry(msgspec.Struct, frozen=True, gc=False):
     """One value to write: *cause* is the revision that brought it, *follower* what is there now."""
 
     side: Side
@@ -93,74 +41,79 @@ class Carry:
     value: Value
     cause: int
     follower: Entry | None
+    passing: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The ways between ends that are declared so; None where they change with the rates."""
+
+    source: Declaration | None
+    target: Declaration | None
+    ways: Ways | None
+    kinds: tuple[str, str]
+    """The declared kinds of source and target; empty where none is."""
+
+
 class Carrier:
-    """The state of one link; the loop's thread only."""
+    """The state of one link; the loop's thread only. Raises `InvalidArgument` for a formula that cannot serve."""
 
-    link_id: str
-    ends: dict[Side, _End]
-    two_way: bool
-    expression: Expression
-    inverse: Callable[[float], float] | None
-    tolerance: float
-    disabled: bool
-    max_rate_hz: float = 0.0
-    raw_units: bool = False
-    carried: int = 0
-    last_error: str = ""
-    dirty: bool = False
-    idle: asyncio.Event = field(default_factory=_set_event)
-    stalled: bool = False
-    paused: bool = False
-    _own: OrderedDict[int, _Sent] = field(default_factory=OrderedDict)
-
-    @classmethod
-    def of(cls, link: Link) -> Carrier:
-        """Return the carrier of *link*; raise `InvalidArgument` for a formula that cannot serve."""
-        expression = compile_expression(link.expression)
-        return cls(
-            link_id=link.link_id,
-            ends={Side.SOURCE: _End(link.source), Side.TARGET: _End(link.target)},
-            two_way=link.two_way,
-            expression=expression,
-            inverse=expression.inverse() if link.two_way else None,
-            tolerance=link.tolerance,
-            disabled=link.disabled,
-            max_rate_hz=link.max_rate_hz,
-            raw_units=link.raw_units,
-        )
-
-    @property
-    def origin(self) -> str:
-        """Return who writes what the link carries."""
-        return "link:" + self.link_id
+    def __init__(self, link: Link) -> None:
+        self.settings = link
+        self.link_id = link.link_id
+        self.origin = "link:" + link.link_id
+        self._source, self._target = End(link.source), End(link.target)
+        self.ends = {Side.SOURCE: self._source, Side.TARGET: self._target}
+        self.two_way = link.two_way
+        self.tolerance = link.tolerance
+        self.max_rate_hz = link.max_rate_hz
+        self.off = link.disabled or link.bypass
+        self.asides = Asides.of(link)
+        self.gliding: Glide | None = None
+        self.carried = link.carried
+        self.last_error = ""
+        self.waiting = ""
+        self.after = 0
+        self.dirty = self.stalled = self.paused = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._smooth_s = link.smooth_s
+        self._converter = Converter(link)
+        self._plan: _Plan | None = None
+        self._led = Side.SOURCE
+        self._aside_changed = 0
+        self._own: OrderedDict[int, Sent] = OrderedDict()
+        self.look_after = 0.0
+        self._looked = False
+        self._now = self._since = self._rate = 0.0
+        self._counted = 0
 
     @property
     def link(self) -> Link:
         """Return the link as it stands."""
-        return Link(
+        return replace(
+            self.settings,
             source=self.ends[Side.SOURCE].path,
             target=self.ends[Side.TARGET].path,
-            link_id=self.link_id,
-            two_way=self.two_way,
-            expression=self.expression.text,
-            tolerance=self.tolerance,
-            disabled=self.disabled,
             carried=self.carried,
             last_error=self.last_error,
-            max_rate_hz=self.max_rate_hz,
-            raw_units=self.raw_units,
+            waiting=self.waiting,
+            rate_hz=self._rate_now(),
         )
 
-    def begin(self, store: Store) -> None:
+    def begin(self, store: View) -> None:
         """Take the ends as they are: nothing that was committed before counts as news."""
         for end in self.ends.values():
             entry = store.get(end.path)
             if entry is not None:
                 end.seen, end.changed = entry.version, entry.revision
-        self.dirty = not self.disabled
+        self.dirty = not self.off
+
+    def rest(self, revision: int) -> None:
+        """Leave off: what was to be carried is not, until the next change after *revision*."""
+        self.after = revision
+        self.dirty = self.stalled = False
+        self.gliding = None
 
     def observe(self, side: Side, event: Event, turn: int) -> bool:
         """Take an event of one end; say whether there may be work.
@@ -169,7 +122,7 @@ class Carrier:
         """
         end, entry, previous = self.ends[side], event.entry, event.previous
         end.seen = entry.version
-        if previous is not None and _equal(previous.value, entry.value) and not _set_again(entry):
+        if previous is not None and same(previous.value, entry.value) and not _set_again(entry):
             return self.stalled
         own = entry.origin == self.origin
         if side is Side.TARGET and previous is None and self.last_error and not own:
@@ -177,76 +130,167 @@ class Carrier:
         end.changed = entry.revision
         answered = self._own.get(entry.cause)
         if own:
-            end.turn, end.bounces = end.sent_turn, end.sent_bounces
-            self._remember(entry.revision, _Sent(end.turn, end.bounces, entry.value))
+            sent = end.sent or Sent(end.turn, end.bounces, entry.value)
+            end.turn, end.bounces = sent.turn, sent.bounces
+            if entry.revision:
+                self._remember(entry.revision, Sent(sent.turn, sent.bounces, entry.value, sent.passing))
         elif answered is None:
-            end.turn, end.bounces = turn, 0
-        elif _confirms(entry.value, answered.value, self.tolerance):
+            if end.sent is not None and end.is_echo(entry, SYSTEM.monotonic(), self._declared(side)):
+                end.echoes += 1
+            else:
+                end.echoes, self._looked = 0, False
+            end.turn, end.bounces = turn, end.echoes
+        elif answered.passing or confirms(entry.value, answered.value, self._tolerance(side)):
             end.turn, end.bounces = answered.turn, answered.bounces
         else:
             end.turn, end.bounces = answered.turn + 1, answered.bounces + 1  # later than it, before all other news
+            if rounded(entry.value, answered.value, self._declared(side)):
+                end.made_of, end.made = answered.value, entry.value
         return side is Side.SOURCE or self.two_way
+
+    def observe_aside(self, event: Event) -> None:
+        """Take an event of something the link depends on beside its ends."""
+        self._aside_changed = event.entry.revision
 
     def forget(self, side: Side) -> None:
         """Take note that the entry of one end is gone: the other one keeps its value."""
         self.ends[side].seen = 0
 
-    def next_carry(self, store: Store) -> Carry | None:
+    def next_carry(self, store: View) -> Carry | None:
         """Return what is to be written, or nothing where the ends agree; raise `ValueError` where it cannot be."""
-        lead = self._leader(store)
-        end, follow = self.ends[lead], self.ends[lead.other]
+        lead = self.leader(store)
+        end, follow = (self._source, self._target) if lead is Side.SOURCE else (self._target, self._source)
         leader, follower = store.get(end.path), store.get(follow.path)
         # Unseen news of the leader only confirms its lead; news of the follower may take it away.
         self.stalled = self.two_way and self._unseen(follower, follow)
-        if self.stalled or leader is None or leader.value is None:
-            return None  # a stalled link goes on with the event that is on its way
-        value = self.converted(store, lead, leader.value)
+        if self.stalled:
+            return None  # it goes on with the event that is on its way
+        if self.asides is not None or self.waiting or leader is None:
+            self.waiting = self.why_not(store)
+            if self.waiting:
+                self.gliding = None
+        if self.waiting or leader is None or leader.value is None:
+            return None
+        try:
+            value = self.converted(store, lead, leader.value)
+        except WaitsError as error:
+            self.waiting = str(error)
+            return None
         held = follower.value if follower is not None else None
         if held is not None and self._agree(store, lead, leader.value, held, value):
+            self.gliding = None
             return None
         if end.bounces >= MAX_BOUNCES:
+            if end.echoes:
+                # The application means one thing by two of its paths, and rounds: once it is calm, one last look.
+                self.look_after = 0.0 if self._looked else end.sent_at + ECHO_S
+                return None
             raise ValueError(
                 f"the ends do not agree: {end.path} holds {leader.value!r}, which {follow.path} does not take"
             )
-        return Carry(lead.other, follow.path, value, end.changed or leader.revision, follower)
+        if self._smooth_s:
+            value = self._on_the_way(lead, held, value)
+            if self.gliding is not None and same(value, held):
+                self._led = lead
+                return None  # a whole number stays for some steps
+        cause = max(end.changed, self._aside_changed) or leader.revision
+        return Carry(lead.other, follow.path, value, cause, follower, self.gliding is not None)
 
     def sending(self, carry: Carry) -> None:
         """Note that *carry* is being written."""
-        lead = self.ends[carry.side.other]
-        follow = self.ends[carry.side]
-        follow.sent_turn, follow.sent_bounces = lead.turn, lead.bounces
+        lead, follow = self.ends[carry.side.other], self.ends[carry.side]
+        follow.sent = Sent(lead.turn, lead.bounces, carry.value, carry.passing)
+        follow.sent_at = self._now = SYSTEM.monotonic()
+        self._led = carry.side.other
 
-    def converted(self, store: Store, lead: Side, value: Value) -> Value:
-        """Return *value* of the end *lead* as the other end should hold it; raise `ValueError`."""
-        follow = self.ends[lead.other].path
-        formula = self._units(store, lead)
-        if not self.expression.identity:
-            formula = self.expression.apply if lead is Side.SOURCE else self.inverse
+    def look(self) -> None:
+        """Take the ends as they are once more, after they echoed each other."""
+        self._looked, self.look_after, self.dirty = True, 0.0, not self.off
+        for end in self.ends.values():
+            end.echoes = end.bounces = 0
+
+    def sent(self) -> None:
+        """Count a value that was carried."""
+        self.carried += 1
+        self._counted += 1
+        if self._now - self._since >= 1.0:
+            self._rate = self._counted / (self._now - self._since) if self._since else 0.0
+            self._counted, self._since = 0, self._now
+
+    def why_not(self, store: View) -> str:
+        """Return why nothing can be carried now, whatever changes at the ends; empty where it can."""
+        source = self.ends[Side.SOURCE].path
+        if self.asides is not None and (unmet := self.asides.unmet(store, source)):
+            return unmet
+        lead = self.ends[self.leader(store)].path
+        entry = store.get(lead)
+        return f"{lead} holds nothing yet" if entry is None or entry.value is None else ""
+
+    def converted(self, store: View, lead: Side, value: Value) -> Value:
+        """Return *value* of the end *lead* as the other end should hold it; raise `ValueError`, or `WaitsError`."""
+        source, target = self._source.path, self._target.path
+        here, there = store.declaration(source), store.declaration(target)
+        ahead = lead is Side.SOURCE
         try:
-            return convert(value, formula, _kind(store, follow))
-        except ValueError as error:
-            raise ValueError(f"{self.ends[lead].path} to {follow}: {error}") from None
+            plan = self._plan
+            if plan is None or plan.source is not here or plan.target is not there:
+                plan = self._planned(here, there)
+            ways = plan.ways or self._at_rates(store, here, there)
+            if self.asides is not None and self.asides.formula is not None:
+                value = self.asides.combine(store, source, value)
+            whole = ways.whole_there if ahead else ways.whole_back
+            if whole is not None:
+                value = whole(value)
+            kind = plan.kinds[ahead] or _kind(store, target if ahead else source)
+            return convert(value, ways.there if ahead else ways.back, kind)
+        except WaitsError:
+            raise
+        except (ValueError, ArithmeticError) as error:
+            raise ValueError(f"{source if ahead else target} to {target if ahead else source}: {error}") from None
 
-    def _units(self, store: Store, lead: Side) -> Callable[[float], float] | None:
-        """Return the way from the unit of the end *lead* to that of the other; a formula of the user's replaces it."""
-        if self.raw_units:
-            return None
-        here, there = (store.declaration(self.ends[side].path) for side in (lead, lead.other))
-        ways = between(here.unit, there.unit) if here is not None and there is not None else None
-        return ways[0] if ways else None
-
-    def _leader(self, store: Store) -> Side:
-        source, target = self.ends[Side.SOURCE], self.ends[Side.TARGET]
+    def leader(self, store: View) -> Side:
+        """Return the end that leads now."""
+        source, target = self._source, self._target
         if not self.two_way or store.get(target.path) is None:
             return Side.SOURCE
-        if store.get(source.path) is None or target.turn > source.turn:
-            return Side.TARGET
-        return Side.SOURCE
+        if target.turn == source.turn:
+            return self._led if store.get(source.path) is not None else Side.TARGET
+        return Side.TARGET if target.turn > source.turn or store.get(source.path) is None else Side.SOURCE
 
-    def _agree(self, store: Store, lead: Side, leader: Value, follower: Value, wanted: Value) -> bool:
+    def _planned(self, here: Declaration | None, there: Declaration | None) -> _Plan:
+        needed = self._converter.rates(here, there)
+        if needed and self.asides is None:
+            raise ValueError(rate_missing(needed[0]))
+        kinds = (here.kind if here is not None else "", there.kind if there is not None else "")
+        self._plan = _Plan(here, there, None if needed else self._converter.ways(here, there, {}), kinds)
+        return self._plan
+
+    def _at_rates(self, store: View, here: Declaration | None, there: Declaration | None) -> Ways:
+        needed = self._converter.rates(here, there)
+        return self._converter.ways(here, there, self.asides.rates(store, needed) if self.asides is not None else {})
+
+    def _on_the_way(self, lead: Side, held: Value | None, goal: Value) -> Value:
+        """Return where the follower should be now on its way to *goal*."""
+        there, here = numbers_of(goal), numbers_of(held)
+        if there is None or here is None or len(there) != len(here):
+            self.gliding = None
+            return goal
+        now = SYSTEM.monotonic()
+        if self.gliding is None or lead is not self._led:
+            self.gliding = Glide(here, now)
+        at = self.gliding.step(there, now, self._smooth_s)
+        if self.gliding.arrived:
+            self.gliding = None
+            return goal
+        return like(at, goal)
+
+    def _agree(self, store: View, lead: Side, leader: Value, follower: Value, wanted: Value) -> bool:
         if close(follower, wanted, self.tolerance):
             return True
-        if not self.two_way or self.ends[lead].turn != self.ends[lead.other].turn:
+        follow = self.ends[lead.other]
+        if follow.made_of is not None and follow.makes(wanted, follower, self.tolerance):
+            return True
+        if not self.two_way or self.ends[lead].turn != follow.turn:
             return False
         # One end was made from the other, where rounding may only be taken back one way.
         try:
@@ -255,22 +299,31 @@ class Carrier:
             return False
         return close(leader, back, self.tolerance)
 
-    def _unseen(self, entry: Entry | None, end: _End) -> bool:
+    def _declared(self, side: Side) -> Declaration | None:
+        if self._plan is None:
+            return None
+        return self._plan.source if side is Side.SOURCE else self._plan.target
+
+    def _tolerance(self, side: Side) -> float:
+        declared = self._declared(side)
+        return self.tolerance or (declared.tolerance if declared is not None else 0.0)
+
+    def _unseen(self, entry: Entry | None, end: End) -> bool:
         """Say whether the event that made *entry* is still on its way: it may turn the tables."""
         return entry is not None and entry.version > end.seen
 
-    def _remember(self, revision: int, sent: _Sent) -> None:
-        if revision:
-            self._own[revision] = sent
-            while len(self._own) > MAX_OWN:
-                self._own.popitem(last=False)
+    def _remember(self, revision: int, sent: Sent) -> None:
+        self._own[revision] = sent
+        while len(self._own) > MAX_OWN:
+            self._own.popitem(last=False)
+
+    def _rate_now(self) -> float:
+        idle = SYSTEM.monotonic() - self._since
+        return self._rate if idle < 2.0 else (self._counted / idle if self._since else 0.0)
 
 
-def _kind(store: Store, path: str) -> str:
-    """Return the kind of value that *path* takes: the declared one, or that of an application's property."""
-    declared = store.declaration(path)
-    if declared is not None and declared.kind:
-        return declared.kind
+def _kind(store: View, path: str) -> str:
+    """Return the kind of value that an application's property at *path* has; empty where anything goes."""
     entry = store.get(path)
     if entry is None or entry.value is None or not store.mount_of(path):
         return ""
@@ -280,15 +333,3 @@ def _kind(store: Store, path: str) -> str:
 def _set_again(entry: Entry) -> bool:
     """Say whether someone set the value it had already: reports and settled signals do not count."""
     return not (entry.signal or entry.origin == "daemon" or entry.origin.startswith("app:"))
-
-
-def _confirms(held: Value | None, sent: Value | None, tolerance: float) -> bool:
-    if held is None or sent is None:
-        return held is sent
-    return close(held, sent, tolerance)
-
-
-def _equal(left: Value | None, right: Value | None) -> bool:
-    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
-        return True
-    return type(left) is type(right) and left == right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from lightfast_link.value import Value, kind_of
@@ -41,6 +42,8 @@ def _as_kind(number: float, kind: str) -> Value:
     if kind == "bool":
         return number != 0
     if kind == "int":
+        if not math.isfinite(number):
+            raise ValueError(f"{number} is no int")
         rounded = round(number)
         if not -(1 << 63) <= rounded < 1 << 63:
             raise ValueError(f"{number:g} does not fit an int of 64 bits")

@@ -1,7 +1,8 @@
 """The converter of a link: a formula in `x`, evaluated by simpleeval, never by `eval`.
 
 Before it is, its tree is read here, and only what is listed is accepted: numbers, `x`, `pi`,
-`+ - * / **`, parentheses and the functions of `formula`. The same reading serves the inverse.
+`+ - * / **`, parentheses and the functions of `formula`. The same reading serves the inverse. A link of several
+sources has a `Formula`, which has their names beside `x` and no inverse.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import ast
 import functools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from simpleeval import SimpleEval
 
@@ -32,14 +35,14 @@ MAX_LENGTH = 400
 MAX_DEPTH = 40
 """How deep a formula may nest."""
 
-_SYMBOLS: dict[type[ast.operator], str] = {
+SYMBOLS: dict[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
     ast.Mult: "*",
     ast.Div: "/",
     ast.Pow: "**",
 }
-_ALLOWED = f"numbers, x, pi, + - * / **, parentheses and {', '.join(FUNCTIONS)}"
+_ONLY_X = frozenset({"x"})
 
 
 class Expression:
@@ -49,8 +52,15 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
-        self._part = _Reader(self.text or "x").part()
-        self._function = _evaluator(self.text or "x")
+        self._part = Reader(self.text or "x").part()
+        evaluator, tree = simple_eval(self.text or "x")
+        names = evaluator.names
+
+        def function(x: float) -> float:
+            names["x"] = x
+            return float(evaluator.eval(text, previously_parsed=tree))
+
+        self._function = function
         self.identity = self._part == X()
 
     def apply(self, x: float) -> float:
@@ -72,21 +82,33 @@ class Expression:
         return lambda y: evaluate(back, y, text)
 
 
-def _evaluator(text: str) -> Function:
-    """Return *text*, which was read before, as a function; all its numbers are doubles, as the inverse takes them."""
-    operators = {kind: OPERATORS[symbol] for kind, symbol in _SYMBOLS.items()}
-    library = SimpleEval(
-        operators={**operators, ast.USub: lambda a: -a, ast.UAdd: lambda a: a},
+class Formula:
+    """A compiled formula of the values in *names*."""
+
+    __slots__ = ("_evaluator", "_tree", "text")
+
+    def __init__(self, text: str, names: frozenset[str]) -> None:
+        self.text = text.strip()
+        Reader(self.text, names).part()
+        self._evaluator, self._tree = simple_eval(self.text)
+
+    def apply(self, values: Mapping[str, float]) -> float:
+        """Return the value where the names have *values*; raise `ValueError` that says why there is none."""
+        self._evaluator.names.update(values)
+        return evaluate(
+            lambda _: float(self._evaluator.eval(self.text, previously_parsed=self._tree)), values["x"], self.text
+        )
+
+
+def simple_eval(text: str, **more: Any) -> tuple[SimpleEval, Any]:
+    """Return an evaluator and the tree of *text*, which was read before; its numbers are doubles, as for inverses."""
+    operators = {kind: OPERATORS[symbol] for kind, symbol in SYMBOLS.items()}
+    evaluator = SimpleEval(
+        operators={**operators, ast.USub: lambda a: -a, ast.UAdd: lambda a: a, **more.get("operators", {})},
         functions={name: function for name, (function, _, _) in FUNCTIONS.items()},
-        names={"pi": math.pi},
+        names={"pi": math.pi, **more.get("names", {})},
     )
-    tree = library.parse(text)
-
-    def function(x: float) -> float:
-        library.names["x"] = x
-        return float(library.eval(text, previously_parsed=tree))
-
-    return function
+    return evaluator, evaluator.parse(text)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -95,13 +117,22 @@ def compile_expression(text: str) -> Expression:
     return Expression(text)
 
 
-class _Reader:
-    """Turns a text into parts, or raises `InvalidArgument` with the position of what is wrong."""
+class Reader:
+    """Turns a text into parts, or raises `InvalidArgument` with the position of what is wrong.
 
-    def __init__(self, text: str) -> None:
+    *names* are the ones it may use; where there are others than `x`, the parts only tell that all is allowed.
+    """
+
+    what = "expression"
+    allowed = f"+ - * / **, parentheses and {', '.join(FUNCTIONS)}"
+
+    def __init__(self, text: str, names: frozenset[str] = _ONLY_X, shown: str = "") -> None:
         self._text = text
+        self._names = names
+        self._shown = shown or text  # what was written, where *text* has stand-ins of the same length in it
 
     def part(self) -> Part:
+        """Return the whole text as a part."""
         text = self._text
         if len(text) > MAX_LENGTH:
             raise self._malformed(MAX_LENGTH, f"the formula is longer than {MAX_LENGTH} characters")
@@ -118,11 +149,13 @@ class _Reader:
         return self._read(tree, 0)
 
     def _malformed(self, column: int, what: str) -> InvalidArgument:
-        shown = self._text if len(self._text) <= 80 else self._text[:80] + "…"
+        shown = self._shown if len(self._shown) <= 80 else self._shown[:80] + "…"
+        names = ", ".join(sorted((name for name in self._names if name[0] != "_"), key=lambda n: (n != "x", n)))
         return InvalidArgument(
-            f"expression {shown!r}: {what}, at position {column + 1}; allowed are {_ALLOWED}",
+            f"{self.what} {shown!r}: {what}, at position {column + 1};"
+            f" allowed are numbers, {names}, pi, {self.allowed}",
             reason="EXPRESSION_MALFORMED",
-            field="link.expression",
+            field=f"link.{self.what}",
             metadata={"position": str(column + 1)},
         )
 
@@ -132,7 +165,7 @@ class _Reader:
         match node:
             case ast.Constant():
                 return self._number(node)
-            case ast.Name(id="x"):
+            case ast.Name(id=name) if name in self._names:
                 return X()
             case ast.Name(id="pi"):
                 return Number(math.pi)
@@ -142,8 +175,8 @@ class _Reader:
                 return Negation(self._read(operand, depth + 1))
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self._read(operand, depth + 1)
-            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _SYMBOLS:
-                symbol = _SYMBOLS[type(operator)]
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in SYMBOLS:
+                symbol = SYMBOLS[type(operator)]
                 return Binary(symbol, self._read(left, depth + 1), self._read(right, depth + 1))
             case ast.Call():
                 return self._call(node, depth)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lightfast.sdk.bridge import Bridge, Call, Hello, Wish
+from lightfast.sdk.bridge import Bridge, Call, Hello, Parameter, Wish
 from lightfast.sdk.contract import PluginMistake, check_bridge_shape, check_command, check_parameter
+from lightfast.sdk.diagnosis import Finding
 from lightfast.sdk.simulator import Simulator
 from lightfast.sdk.testing.errors import ContractBroken, require
 from lightfast.sdk.testing.fakes import FakeAppSession, FakeBridgeHost
 from lightfast_link.path import check_path, compile_pattern
-from lightfast_link.value import Value, check_value, close
+from lightfast_link.value import Value, check_value, close, kind_of
 
+LEVELS = ("ok", "note", "warning", "error")
+DIAGNOSIS_S = 5.0
+"""Seconds a bridge has to say what is wrong."""
 Configure = Callable[[tuple[str, int], int], Mapping[str, Any]]
 """From the address a simulator listens on and the port it answers to, to the bridge's table."""
 
@@ -31,10 +36,11 @@ async def check_bridge(
 ) -> FakeAppSession | None:
     """Run a bridge through its contract. Raises `ContractBroken`.
 
-    Without a *simulator* only its shape is checked, and that it bears the application's absence (with the
-    table *config*, which should lead to where nothing answers). With one, *configure* turns the address it
-    listens on and *reply_port* into the bridge's table; the bridge must then join it, report, answer *wish*
-    (a path and a value that the application takes), and refuse an unknown command. The session is returned.
+    Without a *simulator* only its shape is checked, that its diagnosis gives findings in time, and that it bears
+    the application's absence (with the table *config*, which should lead to where nothing answers). With one,
+    *configure* turns the address it listens on and *reply_port* into the bridge's table; the bridge must then join
+    it, report, answer *wish* (a path and a value that the application takes), and refuse an unknown command. The
+    session is returned.
     A bridge with `link = True` does not run by itself.
     """
     try:
@@ -42,6 +48,7 @@ async def check_bridge(
     except PluginMistake as mistake:
         raise ContractBroken(str(mistake)) from None
     require(bridge.title, f"bridge {bridge.kind} has no title: say what a person calls the application")
+    await check_diagnosis(bridge, config or {})
     if bridge.link:
         return None
     await _check_absence(bridge, config or {}, patience)
@@ -52,6 +59,28 @@ async def check_bridge(
         host = FakeBridgeHost(table)
         async with _running(bridge, host) as task:
             return await _check_joined(bridge, host, task, wish, patience)
+
+
+async def check_diagnosis(bridge: Bridge, config: Mapping[str, Any], deadline: float = DIAGNOSIS_S) -> None:
+    """Check that a bridge says what it finds within *deadline* seconds, as findings of known levels with remedies."""
+    what = f"the diagnosis of bridge {bridge.kind}"
+    looking = asyncio.ensure_future(bridge.diagnose(config))
+    done, _ = await asyncio.wait({looking}, timeout=deadline)
+    if not done:
+        looking.cancel()
+        await asyncio.wait({looking}, timeout=5.0)
+        raise ContractBroken(f"{what} took longer than {deadline:g} s: bound every wait in it")
+    try:
+        findings = looking.result()
+    except Exception as error:
+        raise ContractBroken(f"{what} raised {error!r}: what is wrong is a finding, not an exception") from error
+    for finding in findings:
+        require(isinstance(finding, Finding), f"{what} gave {finding!r}, which is no Finding")
+        require(finding.level in LEVELS, f"{what} gave the level {finding.level!r}: use one of {', '.join(LEVELS)}")
+        require(finding.subject, f"{what} gave a finding without a subject: name what was looked at")
+        require(finding.what, f"{what} gave a finding about {finding.subject} that does not say how it stands")
+        good = finding.level in {"ok", "note"} or finding.remedy
+        require(good, f"{what} says {finding.what!r} without a remedy: say what to do about it")
 
 
 async def _check_absence(bridge: Bridge, config: Mapping[str, Any], patience: float) -> None:
@@ -101,9 +130,8 @@ def check_hello(hello: Hello, kind: str) -> None:
 
 
 def check_reports(session: FakeAppSession, what: str) -> None:
-    """Check that what was reported are values under declared paths."""
+    """Check that what was reported are values under declared paths, of the declared kinds."""
     require(session.changes, f"{what} reported nothing before it was in step")
-    patterns = [compile_pattern("/m/" + parameter.pattern) for parameter in session.hello.parameters]
     for change in session.changes:
         try:
             check_path("/m/" + change.path)
@@ -111,8 +139,42 @@ def check_reports(session: FakeAppSession, what: str) -> None:
                 check_value(change.value, change.path)
         except ValueError as error:
             raise ContractBroken(f"{what} reported what the context cannot hold: {error}") from None
-        declared = not patterns or any(pattern.matches("/m/" + change.path) for pattern in patterns)
-        require(declared or change.value is None, f"{what} reported {change.path}, which no parameter declares")
+    for problem in misdeclared(session):
+        raise ContractBroken(f"{what} reported {problem}")
+
+
+def misdeclared(session: FakeAppSession, *, ranges: bool = False) -> list[str]:
+    """Return which reported values are not as they are declared: path and kind, and with *ranges* range and choices.
+
+    A report out of range is no mistake of a bridge where the application itself holds such a value.
+    """
+    known = [(compile_pattern("/m/" + parameter.pattern), parameter) for parameter in session.declared]
+    found: dict[str, None] = {}
+    for change in session.changes if known else ():
+        if change.value is None or change.moved_from:
+            continue
+        of_it = [parameter for pattern, parameter in known if pattern.matches("/m/" + change.path)]
+        if not of_it:
+            found[f"{change.path}, which no parameter declares"] = None
+        elif not any(_of_kind(parameter, change.value) for parameter in of_it):
+            kinds = " or ".join(dict.fromkeys(parameter.kind for parameter in of_it))
+            found[f"{change.path} = {change.value!r:.60}, which is declared {kinds}"] = None
+        elif ranges and not any(_in_range(parameter, change.value) for parameter in of_it):
+            found[f"{change.path} = {change.value!r:.60}, which is out of its declared range or choices"] = None
+    return list(found)
+
+
+def _of_kind(parameter: Parameter, value: Value) -> bool:
+    return not parameter.kind or kind_of(value) == parameter.kind
+
+
+def _in_range(parameter: Parameter, value: Value) -> bool:
+    if parameter.choices and isinstance(value, str) and value not in parameter.choices:
+        return False
+    low = -math.inf if parameter.minimum is None else parameter.minimum
+    high = math.inf if parameter.maximum is None else parameter.maximum
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(low <= one <= high for one in numbers if type(one) in {int, float})  # type: ignore[operator]
 
 
 async def _check_wish(session: FakeAppSession, wish: tuple[str, Value], what: str, patience: float) -> None:

@@ -7,12 +7,13 @@ Sockets are real: `FakeBridgeHost.open_osc` opens one.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from lightfast.sdk.bridge import AppChannel, Change, Hello, OscMessage
+from lightfast.sdk.bridge import AppChannel, Change, Hello, OscMessage, Parameter, Peer
 from lightfast.sdk.errors import BridgeError
-from lightfast_link.value import Value
+from lightfast_link.value import Asset, Value
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class FakeAppSession(_Noting):
         super().__init__()
         self.hello, self.channel, self.mount = hello, channel, mount
         self.values: dict[str, Value] = {}
+        self.declared = list(hello.parameters)
         self.changes: list[Change] = []
         self.syncs = 0
         self.settled: dict[int, Value | None] = {}
@@ -66,6 +68,11 @@ class FakeAppSession(_Noting):
         self.steps: list[tuple[int, float, str]] = []
         self.trouble = ""
         self.lost_reason: str | None = None
+
+    def declare(self, parameters: Sequence[Parameter]) -> None:
+        """Note the declarations."""
+        self.declared = list(parameters)
+        self.wake()
 
     def report(self, changes: Sequence[Change]) -> None:
         """Note the changes, and keep the values they lead to."""
@@ -131,12 +138,14 @@ class FakeAppSession(_Noting):
 class FakeBridgeHost(_Noting):
     """What a bridge is lent: *sessions* are the applications that joined, *absences* what it said of missing ones."""
 
-    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Mapping[str, Any] | None = None, folder: str = "") -> None:
         super().__init__()
         self.config: Mapping[str, Any] = dict(config or {})
+        self.folder = folder
         self.sessions: list[FakeAppSession] = []
         self.absences: list[str] = []
-        self._sockets: list[_Osc] = []
+        self.assets: dict[str, bytes] = {}
+        self._sockets: list[_Osc | _OscServer] = []
 
     def hello(self, hello: Hello, channel: AppChannel) -> FakeAppSession:
         """Join an application under its name, its kind, or either with a number."""
@@ -150,7 +159,7 @@ class FakeBridgeHost(_Noting):
         self.wake()
         return session
 
-    def absent(self, reason: str) -> None:
+    def absent(self, reason: str, name: str = "") -> None:
         """Note that an application was not found."""
         self.absences.append(reason)
         self.wake()
@@ -169,6 +178,30 @@ class FakeBridgeHost(_Noting):
             raise BridgeError(f"UDP port {local[1]} cannot be opened: {error}") from None
         self._sockets.append(protocol)
         return protocol
+
+    async def serve_osc(
+        self, local: tuple[str, int], receive: Callable[[list[tuple[Peer, list[OscMessage]]]], None]
+    ) -> _OscServer:
+        """Open a real UDP socket; raise `BridgeError` where *local* is taken."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, protocol = await loop.create_datagram_endpoint(lambda: _OscServer(receive), local_addr=local)
+        except OSError as error:
+            raise BridgeError(f"UDP port {local[1]} cannot be opened: {error}") from None
+        self._sockets.append(protocol)
+        return protocol
+
+    async def save_asset(self, name: str, media_type: str, data: bytes) -> Asset:
+        """Keep *data* by its hash."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.assets[sha256] = data
+        return Asset(f"asset:{sha256}", media_type, sha256, len(data))
+
+    async def load_asset(self, sha256: str) -> bytes:
+        """Return what was kept."""
+        if sha256 not in self.assets:
+            raise BridgeError(f"there is no asset {sha256}")
+        return self.assets[sha256]
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -209,6 +242,40 @@ class _Osc(asyncio.DatagramProtocol):
 
         if self._transport is not None:
             self._transport.sendto(encode(address, *arguments), self._remote)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _OscServer(asyncio.DatagramProtocol):
+    """A real OSC socket that answers whoever asked."""
+
+    def __init__(self, receive: Callable[[list[tuple[Peer, list[OscMessage]]]], None]) -> None:
+        self._receive = receive
+        self._transport: asyncio.DatagramTransport | None = None
+        self.address = ("", 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)  # by duck, not by class, in some loops
+        self.address = transport.get_extra_info("sockname")[:2]
+
+    def datagram_received(self, data: bytes, address: tuple[str | Any, int]) -> None:
+        from lightfast.sdk.osc import OscError, decode
+
+        try:
+            messages: list[OscMessage] = list(decode(data))
+        except OscError:
+            return  # as the daemon does: what cannot be read is dropped
+        self._receive([((address[0], address[1]), messages)])
+
+    def send(self, peer: Peer, address: str, *arguments: Any) -> None:
+        """Send one message to *peer*."""
+        from lightfast.sdk.osc import encode
+
+        if self._transport is not None:
+            self._transport.sendto(encode(address, *arguments), peer)
 
     def close(self) -> None:
         """Close the socket."""

@@ -41,6 +41,7 @@ class AdminService:
         "ListTokens": ADMIN,
     }
     ONCE: ClassVar[frozenset[str]] = frozenset()
+    LOCKED: ClassVar[Mapping[str, str]] = {"ReloadPlugin": "a reload of a plugin"}
 
     def __init__(self, services: Services) -> None:
         self._services = services

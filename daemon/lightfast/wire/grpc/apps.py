@@ -9,12 +9,15 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from lightfast.api.v1 import apps_pb2 as pb
 from lightfast.api.values import to_message
+from lightfast.core.errors import InvalidArgument
 from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result
+from lightfast.engine.apps.resolve import Choice
 from lightfast.security.tokens import Scope
 from lightfast.wire.grpc import convert
 from lightfast.wire.grpc.pages import Pages
 from lightfast.wire.grpc.repeat import Repeats
 from lightfast.wire.grpc.services import OPERATE, WATCH, Caller, Services
+from lightfast_link.value import Value
 
 _STATES = {
     AppState.ABSENT: pb.APP_STATE_ABSENT,
@@ -23,6 +26,14 @@ _STATES = {
     AppState.LIVE: pb.APP_STATE_LIVE,
     AppState.DEGRADED: pb.APP_STATE_DEGRADED,
     AppState.GONE: pb.APP_STATE_GONE,
+}
+
+_CHOICES = {pb.CONFLICT_CHOICE_WISHED: Choice.WISHED, pb.CONFLICT_CHOICE_REPORTED: Choice.REPORTED}
+_LEVELS = {
+    "ok": pb.FINDING_LEVEL_OK,
+    "note": pb.FINDING_LEVEL_NOTE,
+    "warning": pb.FINDING_LEVEL_WARNING,
+    "error": pb.FINDING_LEVEL_ERROR,
 }
 
 
@@ -36,8 +47,10 @@ class AppService:
         "ListCommands": WATCH,
         "Invoke": OPERATE,
         "Resync": OPERATE,
+        "ResolveConflict": OPERATE,
+        "Diagnose": WATCH,
     }
-    ONCE: ClassVar[frozenset[str]] = frozenset()
+    ONCE: ClassVar[frozenset[str]] = frozenset({"ResolveConflict"})
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
@@ -111,6 +124,35 @@ class AppService:
         _put_app(response.app, report.app)
         return response
 
+    async def ResolveConflict(self, request: pb.ResolveConflictRequest, caller: Caller) -> pb.ResolveConflictResponse:
+        """Answer a conflict record."""
+        choice: Choice | Value
+        if request.WhichOneof("resolution") == "value":
+            choice = convert.get_value(request.value, "value")
+        elif request.choice in _CHOICES:
+            choice = _CHOICES[request.choice]
+        else:
+            raise InvalidArgument("say what is to hold: choice WISHED or REPORTED, or a value", field="choice")
+        resolved = await self._registry.resolve(request.conflict_id, choice, origin=caller.origin)
+        response = pb.ResolveConflictResponse(
+            revision=resolved.revision, store_id=self._store.store_id, path=resolved.path
+        )
+        if resolved.entry is not None:
+            convert.put_entry(response.entry, resolved.entry)
+        return response
+
+    async def Diagnose(self, request: pb.DiagnoseRequest, caller: Caller) -> pb.DiagnoseResponse:
+        """Say what stands between the daemon and an application."""
+        if not request.target.strip("/"):
+            raise InvalidArgument("give the mount of an application, or a kind", field="target")
+        found = await self._registry.diagnose(request.target)
+        response = pb.DiagnoseResponse(revision=self._store.revision, store_id=self._store.store_id)
+        for finding in found:
+            response.findings.add(
+                level=_LEVELS[finding.level], subject=finding.subject, what=finding.what, remedy=finding.remedy
+            )
+        return response
+
 
 def _is_result(message: pb.InvokeResponse) -> bool:
     return not message.HasField("progress")
@@ -145,3 +187,4 @@ def _put_app(message: pb.App, record: AppRecord) -> None:
     message.simulator = record.simulator
     message.lost_paths.extend(record.lost_paths)
     message.pending = record.pending
+    convert.put_time(message.state_time, record.since)

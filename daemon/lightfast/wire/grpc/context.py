@@ -44,6 +44,7 @@ class ContextService:
         "Compact": ADMIN,
     }
     ONCE: ClassVar[frozenset[str]] = frozenset({"Declare", "OpenLease"})
+    LOCKED: ClassVar[Mapping[str, str]] = {"Declare": "a declaration", "Compact": "a compaction"}
 
     def __init__(self, services: Services) -> None:
         self._store = services.store

@@ -21,6 +21,7 @@ from lightfast.context.entry import (
     Status,
     Transaction,
 )
+from lightfast.context.policies import COMPARE_AND_SET, LAST_WRITER, OWNER, OWNER_HOLD
 from lightfast.core.errors import InvalidArgument
 from lightfast_link.value import Value, check_value
 
@@ -49,6 +50,13 @@ _ACCESS = {
     context_pb2.ACCESS_WRITE: "w",
     context_pb2.ACCESS_READ_WRITE: "rw",
 }
+_POLICIES = {
+    context_pb2.CONFLICT_POLICY_UNSPECIFIED: "",
+    context_pb2.CONFLICT_POLICY_LAST_WRITER: LAST_WRITER,
+    context_pb2.CONFLICT_POLICY_OWNER: OWNER,
+    context_pb2.CONFLICT_POLICY_COMPARE_AND_SET: COMPARE_AND_SET,
+}
+_POLICIES_OUT = {name: number for number, name in _POLICIES.items()}
 _ACCESS_OUT = {
     "rw": context_pb2.ACCESS_READ_WRITE,
     "r": context_pb2.ACCESS_READ,
@@ -225,6 +233,12 @@ def get_declaration(message: context_pb2.Declaration, index: int) -> Declaration
             f"declarations[{index}].access is {message.access}: use one of Access",
             field=f"declarations[{index}].access",
         )
+    policy = _POLICIES.get(message.policy)
+    if policy is None:
+        raise InvalidArgument(
+            f"declarations[{index}].policy is {message.policy}: use one of ConflictPolicy",
+            field=f"declarations[{index}].policy",
+        )
     return Declaration(
         pattern=message.pattern,
         signal=message.entry_class == types_pb2.ENTRY_CLASS_SIGNAL,
@@ -236,6 +250,10 @@ def get_declaration(message: context_pb2.Declaration, index: int) -> Declaration
         description=message.description,
         choices=tuple(message.choices),
         tolerance=message.tolerance,
+        policy=policy,
+        owner_hold=get_duration(message.owner_hold, f"declarations[{index}].owner_hold")
+        if message.HasField("owner_hold")
+        else OWNER_HOLD,
     )
 
 
@@ -254,3 +272,6 @@ def put_declaration(message: context_pb2.Declaration, declaration: Declaration) 
     message.choices.extend(declaration.choices)
     message.tolerance = declaration.tolerance
     message.owner = declaration.owner
+    if declaration.policy:
+        message.policy = _POLICIES_OUT[declaration.policy]
+        put_duration(message.owner_hold, declaration.owner_hold)

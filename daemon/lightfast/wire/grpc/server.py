@@ -20,7 +20,9 @@ from lightfast.wire.grpc.health import HealthService, ReflectionService
 from lightfast.wire.grpc.interceptors import MAX_STREAMS, MAX_UNARY, UNARY_DEADLINE, Door
 from lightfast.wire.grpc.links import LinkService
 from lightfast.wire.grpc.services import Services
+from lightfast.wire.grpc.show import ShowService
 from lightfast.wire.grpc.table import MethodTable
+from lightfast.wire.grpc.transport import TransportService
 
 log = structlog.get_logger("lightfast.grpc")
 
@@ -105,10 +107,13 @@ class GrpcServer:
                 AssetService(services),
                 AppService(services),
                 LinkService(services),
+                TransportService(services),
                 GenerationService(services),
                 AdminService(services),
+                ShowService(services),
                 health,
             ),
+            services.show.guard.check,
         )
         health.names = tuple(table.names)
         reflection = ReflectionService((*table.names, ReflectionService.DESCRIPTOR.full_name))

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from lightfast.core.config import Row
     from lightfast.core.ring import ErrorEntry
     from lightfast.engine.apps.registry import AppRegistry
+    from lightfast.engine.journal.journal import Journal
     from lightfast.engine.links.links import Links
+    from lightfast.engine.show.show import Show
+    from lightfast.engine.transport.transport import Transport
     from lightfast.gateway.router import Gateway
     from lightfast.host.plugins import PluginHost
     from lightfast.security.tokens import TokenBook
@@ -52,6 +55,9 @@ class Services:
     config: Callable[[], Sequence[Row]]
     errors: Callable[[int], Sequence[ErrorEntry]]
     """Returns the newest errors, at most so many."""
+    show: Show
+    journal: Journal
+    transport: Transport | None = None
 
     @property
     def bus(self) -> Bus:

@@ -45,6 +45,8 @@ MAX_ROUTES = 8192
 """How many addresses are remembered; the one after that clears them all."""
 OWN = "/lightfast/"
 """What the daemon says of itself lies here: who is joined, what was overwritten. No grant opens it to OSC."""
+TRANSPORT = "/lightfast/transport/"
+"""The timeline sends its beat from here; what comes in by the same addresses is meant for `/transport/`."""
 MAX_SKEW_NS = 3_600_000_000_000
 """A bundle's time tag further from our clock than this is not believed."""
 
@@ -161,6 +163,10 @@ class OscDoor:
                 found["kernel_drops"] = drops
         return found
 
+    def take(self, datagram: bytes, host: str) -> None:
+        """Take a datagram that *host* sent another way, as through a WebSocket: the same rules hold for it."""
+        self._datagrams([(datagram, (host, 0))])
+
     def _datagrams(self, batch: list[Datagram]) -> None:
         """Take the datagrams of one wake-up."""
         messages: dict[str, list[tuple[int, OscMessage]]] = {}
@@ -234,6 +240,8 @@ class OscDoor:
             path = check_path(unicode_path(address))
         except ValueError:
             raise Refused("address") from None
+        if path.startswith(TRANSPORT):
+            path = path.removeprefix("/lightfast")
         if path.startswith(OWN):
             raise Refused("reserved")
         if not any(grant.matches(path) for grant in self._grants):

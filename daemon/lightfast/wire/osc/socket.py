@@ -32,6 +32,10 @@ SEND_BUFFER = 1 << 20
 """Bytes that may wait in asyncio's transport, where that is used; further messages are dropped."""
 DRAIN = 256
 """The most datagrams of one wake-up; the rest wakes the loop again, after others had their turn."""
+DRAIN_BYTES = 128 << 10
+"""The same in bytes, as one datagram may be a bundle of many messages: about 15 ms of work."""
+MAX_TOLD = 64
+"""The most troubles with sending that are logged at a time."""
 _SO_MEMINFO = 55  # Linux: nine 32-bit numbers, the last counts dropped datagrams
 _MEMINFO = struct.Struct("=9I")
 
@@ -56,6 +60,8 @@ class UdpSocket:
         self._transport: Any = None  # asyncio's datagram transport, which is typed without its buffer size
         self._gathered: list[Datagram] = []
         self._closed = False
+        self._told: set[tuple[tuple[str, int], int | None]] = set()
+        """What was logged of sending, by where to and error; what goes out there again is forgotten."""
         self.counts = SocketCounts()
         self.address: tuple[str, int] = sock.getsockname()[:2]
         self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -98,10 +104,14 @@ class UdpSocket:
         batch: list[Datagram] = []
         read = self._socket.recvfrom
         size = self._max_bytes
+        left = DRAIN_BYTES
         try:
             for _ in range(DRAIN):
                 data, sender = read(size)
                 batch.append((data, sender[:2]))
+                left -= len(data)
+                if left <= 0:
+                    break
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:  # a refused earlier send may be reported here; the socket stays good
@@ -138,8 +148,14 @@ class UdpSocket:
             return False
         except OSError as error:
             self.counts.dropped_sending += 1
-            log.warning("osc message not sent", remote=remote, error=str(error), size=len(datagram))
+            # A network that is down refuses each of thousands; a server's peers are many, so their number is bounded.
+            trouble = (remote, error.errno)
+            if trouble not in self._told and len(self._told) < MAX_TOLD:
+                self._told.add(trouble)
+                log.warning("osc message not sent", remote=remote, error=str(error), size=len(datagram))
             return False
+        if self._told:
+            self._told = {trouble for trouble in self._told if trouble[0] != remote}
         self.counts.sent += 1
         return True
 

@@ -1,0 +1,374 @@
+"""One joined OBS: from the first full reading to the end of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Change, Hello, Value, Wish
+from lightfast.sdk.running import Running
+from lightfast_bridges.obs import commands, events
+from lightfast_bridges.obs.reading import Reader
+from lightfast_bridges.obs.settings import Settings
+from lightfast_bridges.obs.socket import UNREADABLE, ClosedError, Connection, RefusedError, SilentError
+from lightfast_bridges.obs.surface import declarations, input_path, scene_path
+from lightfast_bridges.obs.wishes import setting_of
+from lightfast_link.path import is_under
+
+log = structlog.get_logger("lightfast.bridges.obs")
+
+CALM = 0.1
+"""Seconds after news of the structure until it is read: many come at once."""
+TURNS = 8
+"""Inputs and scenes whose settings are looked at in each round: old versions of OBS do not tell of those."""
+_TROUBLE = (RefusedError, SilentError, ClosedError, BridgeError, *UNREADABLE)
+
+
+class ObsSession:
+    """Keeps one OBS in step, and ends with `ClosedError`; the engine's `AppChannel` to it."""
+
+    def __init__(self, host: BridgeHost, settings: Settings, connection: Connection) -> None:
+        self._host, self._settings, self._connection = host, settings, connection
+        self._loop = asyncio.get_running_loop()
+        self._reader = Reader(connection)
+        self._session: AppSession | None = None
+        self._running = Running()
+        self._values: dict[str, Value] = {}
+        self._touched: dict[str, float] = {}
+        self._looking = math.inf
+        """When the look began that is under way."""
+        self._stale = asyncio.Event()
+        self._resync = False
+        self._resume = asyncio.Event()
+        self._resume.set()
+        self._wanted: dict[str, list[Wish]] = {}
+        """Wishes by path: while one is under way, the newest waits for its turn."""
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+        self._turn = 0
+        self.closed = False
+        """The engine has ended it."""
+
+    @property
+    def joined(self) -> bool:
+        """Say whether it came as far as joining."""
+        return self._session is not None
+
+    async def run(self) -> None:
+        """Join and stay; raises `ClosedError` when OBS is gone."""
+        self._connection.on_event = self._on_event
+        gone: ClosedError | None = None
+        reason = "the bridge stops"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._running.group = tasks
+                tasks.create_task(self._connection.read())
+                tasks.create_task(self._watch_end())
+                await self._join()
+                tasks.create_task(self._keep_alive())
+                tasks.create_task(self._keep_in_step())
+        except* (ClosedError, RefusedError, SilentError) as group:
+            gone = _closed(group)
+            reason = str(gone)
+        except* UNREADABLE as group:
+            log.debug("obs said what cannot be read", exc_info=group)
+            gone = gone or ClosedError(f"OBS says what no OBS says, which cannot be read ({_first(group)!r:.200})")
+            reason = str(gone)
+        finally:
+            self._running.group = None
+            if self._session is not None and not self.closed:
+                self._session.lost(reason)
+        if gone is not None:
+            raise gone
+
+    async def _join(self) -> None:
+        version = await self._connection.ask("GetVersion")
+        began = self._loop.time()
+        values = await self._reader.everything()
+        host, port = self._settings.address
+        session = self._host.hello(
+            Hello(
+                kind="obs",
+                instance_id=f"obs@{host}:{port}",
+                name=self._settings.name,
+                app_version=str(version.get("obsVersion", "")),
+                document_id=str(values["currentSceneCollectionName"]),
+                generation=-1,
+                transport="websocket",
+                parameters=declarations(),
+                commands=commands.COMMANDS,
+                capabilities=frozenset({"readback", "rename"}),
+            ),
+            self,
+        )
+        self._session = session
+        self._merge(values, began, full=True)
+        session.synced()
+
+    # ------------------------------------------------------------------ values
+
+    def _merge(self, values: Mapping[str, Value], began: float, *, full: bool = False) -> None:
+        """Take a full reading that began at *began*: what an event told after that is newer."""
+        newer = {path for path, when in self._touched.items() if when >= began}
+        gone = [path for path in self._values if path not in values and path not in newer and not _is_stat(path)]
+        for path in gone:
+            del self._values[path]
+        self._report_gone(gone)
+        found = {path: value for path, value in values.items() if path not in newer}
+        if full:  # it is told as a whole
+            found |= {path: self._values[path] for path in newer if path in self._values}
+        self._report(found, full=full)
+        since = min(began, self._looking)
+        self._touched = {path: when for path, when in self._touched.items() if when >= since}
+
+    def _report(self, values: Mapping[str, Value], *, full: bool = False) -> None:
+        """Report what is not known yet."""
+        changed = {path: value for path, value in values.items() if full or not _same(self._values.get(path), value)}
+        self._values.update(changed)
+        if self._session is not None and changed:
+            self._session.report([Change(path, value, object_id=self._id_of(path)) for path, value in changed.items()])
+
+    def _report_gone(self, gone: Sequence[str]) -> None:
+        """Report what is gone, an object as a whole."""
+        roots = set()
+        for path in gone:
+            parts = path.split("/")
+            depth = min(len(parts), 4 if parts[2:3] in (["items"], ["filters"]) else 2)
+            root = "/".join(parts[:depth])
+            if parts[0] not in {"inputs", "scenes"} or any(is_under(f"/{left}", f"/{root}") for left in self._values):
+                root = path
+            roots.add(root)
+        if self._session is not None and roots:
+            self._session.report([Change(root, None) for root in sorted(roots)])
+
+    def _id_of(self, path: str) -> str:
+        parts = path.split("/", 2)
+        return self._reader.ids.get("/".join(parts[:2]), "") if len(parts) == 3 else ""
+
+    # ------------------------------------------------------------------ events
+
+    def _on_event(self, event: str, data: Mapping[str, Any]) -> None:
+        news = events.read(event, data)
+        if news.paused:
+            self._resume.clear()
+        if news.ended and not self._ended.done():
+            self._ended.set_result(news.ended)
+        base = self._base_of(news.of)
+        if news.renamed is not None and base is not None:
+            self._rename(base + news.renamed[0], base + news.renamed[1])
+        now = self._loop.time()
+        for path, value in news.values.items():
+            if base is None or (path not in self._values and self._is_object(base + path)):
+                news.structure = True  # of something that is not known yet
+                continue
+            self._touched[base + path] = now
+            if self._session is not None:
+                self._report({base + path: value})
+            else:
+                self._values[base + path] = value
+        if news.structure:
+            self._stale.set()
+
+    def _base_of(self, source: str) -> str | None:
+        """Return where a source lies, with a slash at the end; None where it is not known."""
+        if not source:
+            return ""
+        if source in self._reader.inputs:
+            return input_path(source) + "/"
+        return scene_path(source) + "/" if source in self._reader.scenes else None
+
+    def _is_object(self, path: str) -> bool:
+        return path.startswith(("inputs/", "scenes/")) and path not in self._values
+
+    def _rename(self, old: str, new: str) -> None:
+        """Let everything below *old* lie below *new*."""
+        moved = [path for path in self._values if is_under(f"/{path}", f"/{old}")]
+        for path in moved:
+            self._values[new + path[len(old) :]] = self._values.pop(path)
+        if old in self._reader.ids:
+            self._reader.ids[new] = self._reader.ids.pop(old)
+        if moved and self._session is not None:
+            self._session.report([Change(new, None, moved_from=old)])
+
+    # ------------------------------------------------------------------ staying
+
+    async def _watch_end(self) -> None:
+        raise ClosedError(await asyncio.shield(self._ended))
+
+    async def _keep_alive(self) -> None:
+        """Ask how OBS is, and look at what it does not tell; judge it by whether it answers."""
+        answered = self._loop.time()
+        trouble = False
+        while True:
+            await asyncio.sleep(self._settings.poll)
+            await self._resume.wait()
+            try:
+                self._report(await self._reader.stats())
+                if not trouble:
+                    await self._look_at_some()
+                answered = self._loop.time()
+                if trouble and self._session is not None:
+                    trouble = False
+                    self._session.degraded("")
+                    self._stale.set()
+            except RefusedError as error:
+                log.debug("obs refused a look", reason=str(error))
+            except SilentError as error:
+                silent = self._loop.time() - answered
+                if silent > self._settings.gone:
+                    raise ClosedError(f"OBS has not answered for {silent:.0f} s: it hangs") from None
+                trouble = True
+                if self._session is not None:
+                    self._session.degraded(f"{error}: it hangs, or is busy")
+
+    async def _look_at_some(self) -> None:
+        """Read the settings of some inputs, and the filters of some sources, again."""
+        sources = [(name, input_path(name)) for name in self._reader.inputs]
+        scenes = [(name, scene_path(name)) for name in self._reader.scenes]
+        try:
+            for name, base in _some(sources, self._turn):
+                began = self._looking = self._loop.time()
+                found = await self._reader.input_settings(name) | await self._reader.filters(name, base)
+                self._report(self._settled(found, began))
+            for name, base in _some(scenes, self._turn):
+                began = self._looking = self._loop.time()
+                self._report(self._settled(await self._reader.filters(name, base), began))
+        finally:
+            self._looking = math.inf
+        self._turn += 1
+
+    def _settled(self, found: Mapping[str, Value], began: float) -> dict[str, Value]:
+        """Leave out what is not known yet, what was told after the look began, and what is about to be set."""
+        return {
+            path: value
+            for path, value in found.items()
+            if path in self._values and self._touched.get(path, -1.0) < began and path not in self._wanted
+        }
+
+    async def _keep_in_step(self) -> None:
+        """Read everything again whenever something came or went."""
+        while True:
+            await self._stale.wait()
+            await asyncio.sleep(CALM)
+            await self._resume.wait()
+            self._stale.clear()
+            full, self._resync = self._resync, False
+            began = self._loop.time()
+            try:
+                self._merge(await self._reader.everything(), began, full=full)
+            except SilentError:
+                self._stale.set()  # `_keep_alive` judges the silence
+                self._resync = full
+                await asyncio.sleep(self._settings.poll)
+                continue
+            except RefusedError as error:
+                log.warning("obs could not be read", reason=str(error))
+            if full and self._session is not None:
+                self._session.synced()
+
+    # ------------------------------------------------------------------ AppChannel
+
+    def apply(self, wishes: Sequence[Wish]) -> None:
+        """Send wishes to OBS; of those for one path that wait, the newest counts."""
+        for wish in wishes:
+            if self._session is None:
+                return
+            under_way = self._wanted.get(wish.path)
+            if under_way is not None:
+                under_way.append(wish)
+            else:
+                self._wanted[wish.path] = [wish]
+                if self._running.begin(self._carry_out(wish.path)) is None:
+                    del self._wanted[wish.path]  # the end of the session speaks for it
+
+    async def _carry_out(self, path: str) -> None:
+        while waiting := self._wanted[path]:
+            self._wanted[path] = []
+            await self._set(waiting)
+        del self._wanted[path]
+
+    async def _set(self, wishes: Sequence[Wish]) -> None:
+        wish, session = wishes[-1], self._session
+        try:
+            setting = setting_of(wish, self._values.get)
+            held = await setting.carry_out(self._connection)
+        except ClosedError:
+            return  # the end of the session speaks for the wishes
+        except _TROUBLE as error:
+            for each in wishes:
+                if session is not None and not each.signal:
+                    session.reject(each.wish_id, str(error))
+            return
+        value = wish.value if held is None else held
+        if value is not None and not wish.moved_from:
+            self._values[wish.path] = value
+            self._touched[wish.path] = self._loop.time()
+        if wish.value is None and not wish.moved_from:
+            self._stale.set()
+        for each in wishes:
+            if session is not None and not each.signal:
+                session.settle(each.wish_id, value)
+
+    def invoke(self, call: Call) -> None:
+        """Run a command."""
+        self._running.invoke(self._session, call, self._call, "OBS is gone")
+
+    async def _call(self, session: AppSession, call: Call) -> None:
+        on_air = self._values.get("currentProgramSceneName")
+        try:
+            session.result(call.call_id, await commands.run(self._connection, self._host, on_air, call))
+        except _TROUBLE as error:
+            session.fail(call.call_id, str(error))
+
+    def cancel(self, call_id: int) -> None:
+        """Stop waiting; OBS cannot be stopped from carrying it out."""
+        self._running.cancel(call_id)
+
+    def resync(self) -> None:
+        """Report everything again."""
+        self._resync = True
+        self._stale.set()
+
+    def close(self, reason: str) -> None:
+        """End the session at the engine's wish."""
+        self.closed = True
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+
+def _each(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """Return the exceptions of a group, and of the groups in it."""
+    found: list[Exception] = []
+    for one in group.exceptions:
+        found += _each(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    return _each(group)[0]
+
+
+def _closed(group: BaseExceptionGroup[Exception]) -> ClosedError:
+    """Return why a session ended: what OBS said itself, before what followed from it."""
+    found = _each(group)
+    said = [one for one in found if isinstance(one, ClosedError)]
+    return max(said, key=lambda one: one.code) if said else ClosedError(str(found[0]))
+
+
+def _is_stat(path: str) -> bool:
+    return path.startswith("stats/")
+
+
+def _same(left: Value | None, right: Value) -> bool:
+    return type(left) is type(right) and left == right
+
+
+def _some(sources: Sequence[tuple[str, str]], turn: int) -> Sequence[tuple[str, str]]:
+    """Return those whose turn it is."""
+    if len(sources) <= TURNS:
+        return sources
+    first = turn * TURNS % len(sources)
+    return [*sources[first : first + TURNS], *sources[: max(0, first + TURNS - len(sources))]]

@@ -1,0 +1,1 @@
+"""One timeline that leads or follows the applications."""

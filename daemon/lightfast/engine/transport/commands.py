@@ -1,0 +1,151 @@
+"""Play, stop, seek, tempo: done at once where the daemon leads, else asked of the leader, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from lightfast.core.clock import Clock
+from lightfast.core.errors import FailedPrecondition, InvalidArgument, LightfastError, OutOfBounds, Unavailable
+from lightfast.engine.transport.lead import Lead
+from lightfast.engine.transport.playhead import MAX_TEMPO, MIN_TEMPO, Playhead
+from lightfast.engine.transport.team import Team
+from lightfast.engine.transport.timecode import FrameRate, seconds_at
+
+LEADER_S = 2.0
+"""How long a leader has to do what it is asked to, in seconds."""
+MAX_POSITION_S = 31_536_000.0
+"""The furthest position one can go to: a year."""
+_NEAR_S = 0.3
+_LOOK_S = 0.05
+
+
+class Commands:
+    """Carries out what is asked. *changed* is told `playing`, `tempo` or `seek` when the daemon did it itself."""
+
+    def __init__(
+        self, head: Playhead, team: Team, clock: Clock, rate: Callable[[], FrameRate], changed: Callable[[str], None]
+    ) -> None:
+        self._head = head
+        self._team = team
+        self._clock = clock
+        self._rate = rate
+        self._changed = changed
+
+    async def play(self, playing: bool) -> None:
+        """Play, or stop."""
+        lead, head = self._team.lead, self._head
+        if lead is not None and (lead.member.shows_playing or _has(lead, "position")):
+            if lead.member.playing is playing and head.playing is playing:
+                return
+            if not lead.member.can_play:
+                raise _not_writable(lead, "play and stop")
+            lead.refused = ""
+            lead.member.play(playing)
+            await self._answered(lead, lambda: head.playing is playing, "start" if playing else "stop")
+        elif playing is not head.playing:
+            (head.play if playing else head.stop)(self._clock.monotonic())
+            self._changed("playing")
+
+    async def seek(self, seconds: float | None, beats: float | None, frames: int | None, timecode: str | None) -> None:
+        """Go to exactly one of them."""
+        target = self._target(seconds, beats, frames, timecode)
+        lead, head = self._team.lead, self._head
+        if lead is None or not _has(lead, "position"):
+            now = self._clock.monotonic()
+            if beats is not None:
+                head.seek_beats(now, beats)
+            else:
+                head.seek(now, target)
+            self._changed("seek")
+            return
+        if not lead.member.can_locate:
+            raise _not_writable(lead, "be moved")
+        lead.refused = ""
+        begun = self._clock.monotonic()
+        lead.member.locate(target)
+        near = max(_NEAR_S, 1.5 * lead.member.grain)
+
+        def there() -> bool:
+            now = self._clock.monotonic()
+            gone = now - begun if head.playing else 0.0
+            return -near < head.seconds(now) - target < gone + near
+
+        await self._answered(lead, there, "go there")
+
+    async def set_tempo(self, tempo: float) -> None:
+        """Set the tempo in beats per minute."""
+        if not MIN_TEMPO <= tempo <= MAX_TEMPO:
+            raise OutOfBounds(f"{tempo:g} bpm is out of range: {MIN_TEMPO:g} to {MAX_TEMPO:g}", field="tempo")
+        lead, head = self._team.lead, self._head
+        if lead is None or lead.member.tempo is None:
+            if tempo != head.tempo:
+                head.set_tempo(self._clock.monotonic(), tempo)
+                self._changed("tempo")
+            return
+        if math.isclose(tempo, head.tempo, rel_tol=1e-6):
+            return
+        if not lead.member.can_set_tempo:
+            raise _not_writable(lead, "take a tempo")
+        lead.refused = ""
+        lead.member.set_tempo(tempo)
+        await self._answered(lead, lambda: abs(head.tempo - tempo) < 0.01, f"take {tempo:g} bpm")
+
+    def _target(self, seconds: float | None, beats: float | None, frames: int | None, timecode: str | None) -> float:
+        given: dict[str, float] = {}
+        if seconds is not None:
+            given["position"] = seconds
+        if beats is not None:
+            given["beats"] = beats * 60.0 / self._head.tempo
+        if frames is not None:
+            given["frames"] = float(frames / self._rate().exact)
+        if timecode is not None:
+            given["timecode"] = seconds_at(self._rate(), timecode)
+        if len(given) != 1:
+            raise InvalidArgument("give exactly one of position, beats, frames and timecode", field="target")
+        ((name, target),) = given.items()
+        if not 0.0 <= target <= MAX_POSITION_S:
+            raise OutOfBounds(f"{name}: {target:g} s lies outside the timeline, which begins at 0", field=name)
+        return target
+
+    async def _answered(self, lead: Lead, done: Callable[[], bool], what: str) -> None:
+        """Wait until the leader did what it was asked; raise what became of it otherwise."""
+        deadline = self._clock.monotonic() + LEADER_S
+        while not done():
+            if self._team.lead is not lead:
+                raise Unavailable(
+                    f"{lead.member.mount} led and went away before it could {what}: try again",
+                    reason="LEADER_GONE",
+                    metadata={"mount": lead.member.mount},
+                    retry_after=1.0,
+                )
+            if lead.refused or self._clock.monotonic() > deadline:
+                raise _not_done(lead, what)
+            await asyncio.sleep(_LOOK_S)
+
+
+def _has(lead: Lead, name: str) -> bool:
+    return any(one.rstrip("*") == name for one in lead.member.has)
+
+
+def _not_done(lead: Lead, what: str) -> LightfastError:
+    mount = lead.member.mount
+    if lead.refused:
+        return FailedPrecondition(f"{mount} leads and refused to {what}: {lead.refused}", reason="LEADER_REFUSED")
+    return Unavailable(
+        f"{mount} leads and did not {what} within {LEADER_S:g} s: look at it, or let the daemon lead with "
+        "`lightfast transport lead internal`",
+        reason="LEADER_SILENT",
+        metadata={"mount": mount},
+    )
+
+
+def _not_writable(lead: Lead, what: str) -> FailedPrecondition:
+    mount = lead.member.mount
+    return FailedPrecondition(
+        f"{mount} leads and cannot {what} from here: do it there, or let the daemon lead with "
+        "`lightfast transport lead internal`",
+        reason="LEADER_NOT_WRITABLE",
+        metadata={"mount": mount},
+    )

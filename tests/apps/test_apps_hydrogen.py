@@ -1,0 +1,330 @@
+"""The Hydrogen bridge: its translation by itself, and against a real Hydrogen 1.2, with and without a daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import re
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.daemon import Daemon
+from tests.support.hydrogen import Hydrogen, hydrogen, wanted
+from tests.support.netns import Network, network
+
+from lightfast.client import AsyncClient
+from lightfast.core.errors import NotFound
+from lightfast.core.osc import decode
+from lightfast.core.osc_build import encode
+from lightfast.sdk import BridgeError, Call, Value, Wish
+from lightfast.sdk.testing import check_bridge
+from lightfast.sdk.testing.bridges import check_hello, check_reports
+from lightfast.sdk.testing.fakes import FakeAppSession, FakeBridgeHost
+from lightfast_bridges.hydrogen.bridge import HydrogenBridge, settings_of
+from lightfast_bridges.hydrogen.mixer import Mixer
+from lightfast_bridges.hydrogen.tables import VERBS, pack
+
+_NUMBERS = itertools.count(1)
+
+
+class Told:
+    """Instead of a socket: what was sent is kept."""
+
+    address = ("127.0.0.1", 0)
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+
+    def send(self, address: str, *arguments: Any) -> None:
+        self.sent.append((address, *arguments))
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def told(mixer: Mixer, *messages: tuple[str, float]) -> None:
+    mixer.hear([(address, "f", (value,)) for address, value in messages])
+
+
+def whole(strips: int) -> list[tuple[str, float]]:
+    """Return what Hydrogen tells to who is new."""
+    found = [("/Hydrogen/MASTER_VOLUME_ABSOLUTE", 0.5)]
+    for number in range(1, strips + 1):
+        found += [
+            (f"/Hydrogen/STRIP_VOLUME_ABSOLUTE/{number}", 1.0),
+            (f"/Hydrogen/PAN_ABSOLUTE/{number}", 0.35),
+            (f"/Hydrogen/STRIP_MUTE_TOGGLE/{number}", 0.0),
+            (f"/Hydrogen/STRIP_SOLO_TOGGLE/{number}", 0.0),
+        ]
+    return [*found, ("/Hydrogen/TOGGLE_METRONOME", 0.0), ("/Hydrogen/MUTE_TOGGLE", 0.0)]
+
+
+# ---------------------------------------------------------------------- by itself
+
+
+def test_the_whole_mixer_is_known_by_its_end() -> None:
+    mixer = Mixer(Told())
+    told(mixer, ("/Hydrogen/MUTE_TOGGLE", 1.0))
+    assert not mixer.told.is_set(), "that was a mute, and nothing else"
+    told(mixer, *whole(3))
+    assert mixer.told.is_set()
+    assert mixer.held["strips/3/pan"] == pytest.approx(-0.3)
+    told(mixer, *whole(2))
+    assert "strips/3/pan" not in mixer.held, "another song, with a strip less"
+    told(mixer, ("/Hydrogen/PAN_ABSOLUTE_SYM/2", 0.25))
+    assert mixer.held["strips/2/pan"] == 0.25
+
+
+def test_commands_are_packed_as_floats() -> None:
+    assert pack(VERBS["relocate"], {"bar": 2}) == [2.0]
+    assert pack(VERBS["song_mode_activation"], {"on": True}) == [1.0]
+    for command, arguments, wrong in (
+        ("relocate", {}, "needs bar"),
+        ("play", {"x": 1}, "takes no x"),
+        ("open_song", {"path": "song.h2song"}, "whole path"),
+        ("relocate", {"bar": True}, "wants a int"),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            pack(VERBS[command], arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong"),
+    [({"remote": "9000"}, "HOST:PORT"), ({"remot": ""}, "did you mean 'remote'"), ({"name": 3}, "hydrogen.name")],
+)
+def test_a_wrong_setting_is_named(config: dict[str, object], wrong: str) -> None:
+    with pytest.raises(BridgeError, match=wrong):
+        settings_of(config)
+
+
+async def test_the_contract() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    await check_bridge(HydrogenBridge(), config={"remote": f"127.0.0.1:{port}"}, patience=3.0)
+
+
+# ---------------------------------------------------------------------- a real one
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hydrogen]:
+    """One Hydrogen for all tests of this file."""
+    wanted()
+    with network() as net, hydrogen(net, tmp_path_factory.mktemp("hydrogen")) as found:
+        yield found
+        print(found.log())
+
+
+@asynccontextmanager
+async def joined(running: Hydrogen) -> AsyncIterator[tuple[FakeAppSession, FakeBridgeHost]]:
+    """Run a bridge inside Hydrogen's network, and wait until it has joined."""
+    with running.net.inside():
+        host = FakeBridgeHost()
+        task = asyncio.ensure_future(HydrogenBridge().run(host))
+        try:
+            yield await next_session(host, 1), host
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            host.close()
+
+
+async def next_session(host: FakeBridgeHost, number: int) -> FakeAppSession:
+    await host.until(lambda: len(host.sessions) >= number, f"session {number}", 30.0)
+    session = host.sessions[number - 1]
+    await session.until(lambda: session.syncs, "the first report", 10.0)
+    return session
+
+
+async def wish(session: FakeAppSession, path: str, value: Value) -> Value | None:
+    number = next(_NUMBERS)
+    session.channel.apply([Wish(number, path, value, number)])
+    await session.until(lambda: number in session.settled or number in session.rejected, f"{path} = {value!r}", 15.0)
+    if number in session.rejected:
+        raise ValueError(session.rejected[number])
+    return session.settled[number]
+
+
+async def call(session: FakeAppSession, command: str, **arguments: Value) -> None:
+    number = next(_NUMBERS)
+    session.channel.invoke(Call(number, command, arguments, 10.0))
+    await session.until(lambda: number in session.results or number in session.failures, command, 15.0)
+    if number in session.failures:
+        raise ValueError(session.failures[number])
+
+
+def say(net: Network, address: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    """Be another client for one message, and return the first things that it is told."""
+    with net.udp() as other:
+        other.settimeout(5.0)
+        other.sendto(encode(address, *arguments), ("127.0.0.1", 9000))
+        return [(told[0], *told[2]) for told in decode(other.recv(65_536))]
+
+
+@pytest.mark.real_app
+async def test_it_reports_the_mixer_and_takes_wishes(running: Hydrogen) -> None:
+    async with joined(running) as (session, _):
+        check_hello(session.hello, "hydrogen")
+        check_reports(session, "hydrogen")
+        assert session.hello.document_id == "18-strips"
+        assert session.values["strips/2/pan"] == pytest.approx(-0.3, abs=1e-6)
+        for path, value in (
+            ("master/volume", 0.75),
+            ("master/volume", 0.75),
+            ("strips/1/volume", 0.25),
+            ("strips/1/pan", 0.5),
+            ("strips/1/mute", True),
+            ("strips/1/mute", True),
+            ("strips/2/solo", True),
+            ("strips/1/mute", False),
+            ("strips/2/solo", False),
+            ("master/mute", True),
+            ("master/mute", False),
+        ):
+            assert await wish(session, path, value) == value, path
+        for path, value, reason in (
+            ("master/volume", 9.0, "outside 0 to 1.5"),
+            ("strips/99/volume", 0.5, "18 strips"),
+            ("strips/1/gain", 0.5, "no strips/1/gain"),
+            ("strips/1/mute", 1, "wants a bool"),
+            ("transport/tempo", 1000.0, "outside 10 to 400"),
+        ):
+            with pytest.raises(ValueError, match=reason):
+                await wish(session, path, value)
+
+
+@pytest.mark.real_app
+async def test_what_another_client_does_is_heard(running: Hydrogen) -> None:
+    async with joined(running) as (session, _):
+        assert say(running.net, "/Hydrogen/STRIP_VOLUME_ABSOLUTE/3", 0.625)
+        await session.until(lambda: session.values["strips/3/volume"] == 0.625, "the change", 10.0)
+        before = len(session.changes)
+        say(running.net, "/Hydrogen/STRIP_MUTE_TOGGLE/3", 1.0)
+        await session.until(lambda: session.values["strips/3/mute"] is True, "the mute", 10.0)
+        assert {one.path for one in session.changes[before:]} == {"strips/3/mute"}, "the rest was told, but is not new"
+
+
+@pytest.mark.real_app
+async def test_what_it_does_not_tell_is_written_and_shows_in_the_saved_song(running: Hydrogen) -> None:
+    async with joined(running) as (session, _):
+        assert await wish(session, "transport/tempo", 133.0) is None
+        assert await wish(session, "transport/playing", True) is None
+        assert await wish(session, "transport/playing", False) is None
+        assert await wish(session, "song/pattern", 1) is None
+        song = running.folder / "saved.h2song"
+        await call(session, "save_song_as", path=str(song))
+        end = time.monotonic() + 10.0
+        while not (song.exists() and "</song>" in song.read_text(encoding="utf-8")):
+            assert time.monotonic() < end, "no song was saved"
+            await asyncio.sleep(0.02)
+        assert re.search(r"<bpm>133</bpm>", song.read_text(encoding="utf-8"))
+        await call(session, "new_song", path=str(running.folder / "new.h2song"))
+        await call(session, "open_song", path=str(song))
+        assert "strips/18/volume" in session.values
+        with pytest.raises(ValueError, match="no command"):
+            await call(session, "explode")
+        with pytest.raises(ValueError, match="whole path"):
+            await call(session, "open_song", path="saved.h2song")
+
+
+async def stopped(pid: int) -> None:
+    """Wait until every thread of a process stands still: the one that answers may run on for a moment."""
+    states: list[str] = []
+    for _ in range(500):
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        if set(states) == {"T"}:
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"{pid} does not stop: {states}")
+
+
+@pytest.mark.real_app
+async def test_a_frozen_one_is_not_believed(running: Hydrogen) -> None:
+    async with joined(running) as (session, _):
+        assert running.process is not None
+        running.process.send_signal(signal.SIGSTOP)
+        try:
+            await stopped(running.process.pid)
+            with pytest.raises(ValueError, match="does not say that it took"):
+                await wish(session, "strips/4/volume", 0.5)
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+        await session.until(lambda: session.values["strips/4/volume"] == 0.5, "the late answer", 10.0)
+
+
+@pytest.mark.real_app
+async def test_killed_it_is_missed_and_back_it_is_joined(running: Hydrogen) -> None:
+    async with joined(running) as (session, host):
+        await asyncio.to_thread(running.stop, signal.SIGKILL)
+        await session.until(lambda: session.lost_reason is not None, "the loss", 10.0)
+        found = await HydrogenBridge().diagnose({})
+        assert [one.level for one in found] == ["error"]
+        await asyncio.to_thread(running.start)
+        again = await next_session(host, 2)
+        await wish(again, "strips/4/volume", 0.25)
+        found = await HydrogenBridge().diagnose({})
+        assert [one.level for one in found] == ["ok"]
+
+
+@pytest.mark.real_app
+async def test_the_desk_and_hydrogen_hold_the_same(running: Hydrogen, tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "home")
+    with running.net.inside():
+        daemon.start()
+    try:
+        async with AsyncClient(home=str(daemon.home)) as client:
+
+            async def holds(path: str, value: Value, status: str = "SETTLED") -> None:
+                end = time.monotonic() + 30.0
+                entry: Any = None
+                while time.monotonic() < end:
+                    with contextlib.suppress(NotFound):
+                        entry = await client.get(path)
+                        if entry.value == value and entry.status == status:
+                            return
+                    await asyncio.sleep(0.02)
+                raise AssertionError(f"{path} is not {value!r}: {entry}")
+
+            await holds("/hydrogen/strips/1/mute", False)
+            await client.set("/hydrogen/strips/1/volume", 0.375)
+            await holds("/hydrogen/strips/1/volume", 0.375)
+            say(running.net, "/Hydrogen/STRIP_VOLUME_ABSOLUTE/1", 0.875)
+            await holds("/hydrogen/strips/1/volume", 0.875)
+            await client.set("/hydrogen/transport/tempo", 99.0)
+            await holds("/hydrogen/transport/tempo", 99.0)
+            await client.invoke("/hydrogen", "stop")
+    finally:
+        print(daemon.log()[-4000:])
+        await asyncio.to_thread(daemon.stop)
+
+
+async def test_another_program_on_the_port_is_told_apart_from_nobody() -> None:
+    """It may be started after the first look: then what was said before is not true any more."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        port = stranger.getsockname()[1]
+    host = FakeBridgeHost({"remote": f"127.0.0.1:{port}"})
+    task = asyncio.ensure_future(HydrogenBridge().run(host))
+    try:
+        await host.until(lambda: host.absences, "nobody is there", 10.0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.0.0.1", port))
+            await host.until(lambda: len(host.absences) > 1, "somebody else is there", 20.0)
+        await host.until(lambda: len(host.absences) > 2, "nobody is there again", 30.0)
+    finally:
+        task.cancel()
+        await asyncio.wait({task}, timeout=5.0)
+        host.close()
+    assert "does not listen" in host.absences[0]
+    assert "a program has the port" in host.absences[1]
+    assert host.absences[2] == host.absences[0]

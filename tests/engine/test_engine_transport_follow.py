@@ -1,0 +1,86 @@
+"""Followers that answer late, play a range over and over, or are moved along: they are told apart from a hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.engine.test_engine_transport import Stub, follower
+from tests.engine.test_engine_transport_desk import follow
+from tests.support.desk import until
+from tests.support.player import Player, app, stage, stands
+
+from lightfast.core.clock import StillClock
+from lightfast.engine.transport.playhead import Playhead
+from lightfast.engine.transport.records import Standing
+
+
+def test_a_stop_that_is_answered_after_the_next_play_is_no_hand() -> None:
+    clock, head, stub = StillClock(), Playhead(), Stub()
+    half = follower(stub, head)
+    clock.advance(1.0)
+    head.stop(clock.monotonic())
+    half.moved(sought=False)
+    stub.undecided = True
+    half.tick(clock.monotonic())
+    head.play(clock.monotonic())
+    half.moved(sought=False)
+    half.tick(clock.monotonic())
+    assert stub.plays == [True, False, True]
+    stub.playing = False
+    half.on_playing(False, clock.monotonic())  # the answer to the stop
+    half.tick(clock.monotonic())
+    seen = [half.standing]
+    stub.playing, stub.undecided = True, False
+    half.on_playing(True, clock.monotonic())
+    seen.append(half.standing)
+    half.on_playing(False, clock.monotonic())
+    seen.append(half.standing)
+    assert seen == [Standing.CATCHING_UP, Standing.CATCHING_UP, Standing.BY_HAND], "the last one is a hand"
+
+
+async def test_stop_and_play_at_once(tmp_path: Path) -> None:
+    async with stage(tmp_path) as (desk, transport):
+        player = Player("deck", latency=0.2)
+        await follow(desk, player)
+        await transport.play()
+        await stands(transport, "/deck", Standing.IN_STEP)
+        for _ in range(3):
+            await transport.play(False)
+            await until(lambda: player.wished[-1] == ("playing", False), lambda: player.wished)
+            await transport.play()
+            await until(lambda: player.wished[-1] == ("playing", True), lambda: player.wished)
+            seen: list[Standing] = []
+
+            def back(seen: list[Standing] = seen) -> bool:
+                seen.append(app(transport, "/deck").standing)
+                return seen[-1] is not Standing.CATCHING_UP and player.playing
+
+            await until(back, lambda: app(transport, "/deck"))
+            assert seen[-1] is Standing.IN_STEP, app(transport, "/deck")
+
+
+async def test_one_that_is_moved_along_is_in_step_while_it_plays(tmp_path: Path) -> None:
+    async with stage(tmp_path, chase_hz=10.0) as (desk, transport):
+        film = Player("film")
+        await follow(desk, film)
+        await transport.play()
+        await until(lambda: len(film.wished) >= 6, lambda: film.wished)
+        found = await stands(transport, "/film", Standing.IN_STEP)
+        assert transport.record().playing
+        assert found.phase_ms is not None
+
+
+async def test_one_that_plays_a_range_over_and_over_keeps_to_it(tmp_path: Path) -> None:
+    async with stage(tmp_path) as (desk, transport):
+        loop = Player("loop", last=50.0)
+        await follow(desk, loop)
+        await transport.seek(seconds=11.2)
+        await until(lambda: loop.wished[-1:] == [("place", 30)], lambda: loop.wished)  # 280 = 1 + 5 * 50 + 29
+        await stands(transport, "/loop", Standing.IN_STEP)
+        await transport.play()
+        before = transport.record().position
+        await until(lambda: transport.record().position > before + 3.0, transport.record)
+        found = await stands(transport, "/loop", Standing.IN_STEP)
+        assert found.corrections == 0
+        assert found.phase_ms is not None
+        assert abs(found.phase_ms) < 1000, "never more than half the range"
