@@ -188,7 +188,9 @@ def test_no_random_request_breaks_the_daemon(
     end = time.monotonic() + SECONDS
     made = dict.fromkeys((f"{service}/{method.name}" for service, method in METHODS), 0)
 
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=100, deadline=None, database=None, derandomize=False, suppress_health_check=list(HealthCheck)
+    )
     @given(data=st.data(), index=st.integers(0, len(METHODS) - 1))
     def ask(data: st.DataObject, index: int) -> None:
         service, method = METHODS[index]

@@ -162,8 +162,10 @@ class Schedule:
 
     def _begin(self) -> list[bytes]:
         self.ticking = True
-        self._tick = math.ceil(self._beats * TICKS - _NEARLY)
-        self._start = math.ceil(self._beats * TICKS / SIXTEENTH - _NEARLY) * SIXTEENTH
+        self._tick = self._next_tick()
+        self._start = (
+            -(-self._tick // SIXTEENTH) * SIXTEENTH
+        )  # from the tick: rounded by itself, it could lie before it
         self._begin_timecode()
         out: list[bytes] = []
         if self.clock and 0 < self._start // SIXTEENTH <= MAX_SIXTEENTHS:
@@ -174,8 +176,11 @@ class Schedule:
         if self.rate is not None:
             self._quarter = math.ceil(self.rate.quarters(self._seconds) / 8 - _NEARLY) * 8
 
+    def _next_tick(self) -> int:
+        return math.ceil(self._beats * TICKS - _NEARLY)
+
     def _place(self) -> list[bytes]:
-        sixteenths = math.ceil(self._beats * TICKS / SIXTEENTH - _NEARLY)
+        sixteenths = -(-self._next_tick() // SIXTEENTH)
         told = self.clock and sixteenths <= MAX_SIXTEENTHS
         return ([song_position(sixteenths)] if told else []) + self._place_timecode()
 
