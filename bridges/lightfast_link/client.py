@@ -39,6 +39,7 @@ from typing import Counter as CounterOf
 from lightfast_link.assets import Transfers
 from lightfast_link.frame import VERSIONS, Frame, encode
 from lightfast_link.inbox import Inbox
+from lightfast_link.keys import Keys
 from lightfast_link.messages import Call, Change, LinkError, Wish, check_change
 from lightfast_link.outbox import Outbox
 from lightfast_link.session import GREETING, Session
@@ -97,6 +98,7 @@ class LinkClient:
         self._last_number = 0
         self._wishes: Dict[int, Wish] = {}
         self._calls: Dict[int, int] = {}
+        self._keys = Keys()
         self._closing = False
         self._hurry = threading.Event()
         self._waker_in: Any = None
@@ -211,6 +213,8 @@ class LinkClient:
     def _answer_call(self, kind: str, call_id: int, header: Dict[str, Any]) -> None:
         with self.lock:
             number = self._calls.get(call_id) if kind == "progress" else self._calls.pop(call_id, None)
+            if kind != "progress":
+                self._keys.end(call_id, header if kind == "result" else None)
             if number is not None:
                 self.outbox.answer(Frame(kind, dict(header, id=number)))
         self._touch()
@@ -270,11 +274,24 @@ class LinkClient:
         return refusal
 
     def open_call(self, call: Call) -> Optional[str]:
-        """Queue a command under a number of our own."""
+        """Queue a command under a number of our own; one that was done is answered, one under way answers anew."""
+        if call.key:
+            result = self._keys.found(call.key)
+            if result is not None:
+                self.counters["repeated_calls"] += 1
+                self.outbox.answer(Frame("result", dict(result, id=call.id)))
+                return None
+            number = self._keys.under_way(call.key)
+            if number:
+                self.counters["repeated_calls"] += 1
+                self._calls[number] = call.id
+                return None
         number = self._next_number()
-        refusal = self.inbox.add_call(Call(number, call.command, call.arguments, call.timeout))
+        refusal = self.inbox.add_call(Call(number, call.command, call.arguments, call.timeout, call.key))
         if not refusal:
             self._calls[number] = call.id
+            if call.key:
+                self._keys.begin(number, call.key)
         return refusal
 
     def local_call(self, number: int) -> int:
@@ -371,7 +388,8 @@ class LinkClient:
         with self.lock:
             self._lost = reason
             unseen = self.outbox.end_session()
-            self.inbox.end_session(reason, unseen, was_live=was_live)
+            for number in self.inbox.end_session(reason, unseen, was_live=was_live):
+                self._keys.end(number, None)  # the application never saw it
             self._wishes.clear()
             self._calls.clear()
             self.asset_frames.clear()

@@ -65,10 +65,14 @@ class Inbox:
         self.add(("command", call))
         return None
 
-    def end_session(self, reason: str, unseen: int, *, was_live: bool) -> None:
-        """Drop what belonged to the session, and say that it is lost, with *unseen* changes on the way."""
+    def end_session(self, reason: str, unseen: int, *, was_live: bool) -> List[int]:
+        """Drop what belonged to the session, and say that it is lost, with *unseen* changes on the way.
+
+        Returns the numbers of the commands that were dropped: the main thread never saw them.
+        """
         kept = ("stored", "asset", "asset_failed", "unsent", "refused")
         waiting = {item[0] for item in self._items}
+        dropped = [item[1].id for item in self._items if item[0] == "command"]
         self._items = deque(item for item in self._items if item[0] in kept)
         self._signals.clear()
         self._wishes = self._calls = 0
@@ -77,6 +81,7 @@ class Inbox:
             self._items.append(("lost", reason, unseen))
         if self._items:
             self.ready.set()
+        return dropped
 
     def take(self, limit: int) -> List[Event]:
         """Return at most *limit* events and wishes, neighboring wishes joined into one `apply`."""

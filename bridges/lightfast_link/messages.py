@@ -41,12 +41,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Call:
-    """One command to run; answer with `LinkClient.result` or `LinkClient.error`. *timeout* in seconds."""
+    """One command to run; answer with `LinkClient.result` or `LinkClient.error`. *timeout* in seconds.
+
+    One with a *key* that was asked before does not come again: the link answers it with the result it had.
+    """
 
     id: int
     command: str
     arguments: Dict[str, Value] = field(default_factory=dict)
     timeout: float = 60.0
+    key: str = ""
 
 
 @dataclass(frozen=True)

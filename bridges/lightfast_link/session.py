@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Dict, Optional
 
 from lightfast_link.auth import AuthError, Responder
 from lightfast_link.frame import VERSIONS, Frame, FrameError, decode, encode
+from lightfast_link.keys import KEYED, MAX_KEY
 from lightfast_link.messages import Call, LinkError, Wish, check_relative
 from lightfast_link.value import from_json
 
@@ -72,7 +73,9 @@ class Session:
         self._say_bye(self._client.stopping)
 
     def _hello(self) -> Frame:
-        return Frame("hello", dict(self._client.hello, versions=list(VERSIONS), stream=self._client.stream))
+        hello = dict(self._client.hello, versions=list(VERSIONS), stream=self._client.stream)
+        hello["capabilities"] = sorted({*hello.get("capabilities", ()), KEYED})
+        return Frame("hello", hello)
 
     # Sending
 
@@ -243,7 +246,10 @@ class Session:
     def _on_command(self, frame: Frame) -> None:
         client, header = self._client, frame.header
         arguments = {str(name): from_json(data, name) for name, data in header.get("arguments", {}).items()}
-        call = Call(int(header["id"]), str(header["command"]), arguments, float(header.get("timeout", 60.0)))
+        key = str(header.get("key", ""))
+        if len(key) > MAX_KEY:
+            raise ValueError("a key has at most %d characters" % MAX_KEY)
+        call = Call(int(header["id"]), str(header["command"]), arguments, float(header.get("timeout", 60.0)), key)
         with client.lock:
             refusal = client.open_call(call)
             if refusal:

@@ -19,6 +19,7 @@ import base64
 import binascii
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -155,6 +156,17 @@ def from_json(data: Any, where: str = "value", depth: int = 0) -> Value:
         except (TypeError, KeyError, AttributeError, OverflowError, binascii.Error) as error:
             raise ValueError("%s: malformed %s: %s" % (where, tag, error)) from None
     raise ValueError('%s: %.60r is no value: maps are {"$m": …}, see lightfast_link.value' % (where, data))
+
+
+def to_plain(value: Any) -> Any:
+    """Return what plain JSON holds of *value*: a vector is an array, bytes are base64, an asset is its address."""
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: to_plain(item) for name, item in value.items()}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value.uri if isinstance(value, Asset) else value
 
 
 def close(left: Value, right: Value, tolerance: float = 0.0) -> bool:

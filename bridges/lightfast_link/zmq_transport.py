@@ -14,6 +14,8 @@ from lightfast_link.messages import LinkError
 
 QUEUE = 256
 """The most frames that wait in ZMQ each way; then the sender holds back."""
+LINGER_MS = 500
+"""How long what was sent last may take to leave, after the connection was closed, in milliseconds."""
 
 _KEY_LINE = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([!-~]{40})"\s*$', re.MULTILINE)
 
@@ -46,7 +48,7 @@ class ZmqTransport:
         if endpoint.startswith("tcp://") and not (server_key and public_key and secret_key):
             raise ValueError("ZMQ over TCP needs the daemon's server_key and our own public_key and secret_key")
         self._zmq = zmq_module
-        self._context = context if context is not None else zmq_module.Context.instance()
+        self._context = context
         self.endpoint = endpoint
         self._curve = (server_key, public_key, secret_key) if server_key else None
 
@@ -56,8 +58,20 @@ class ZmqTransport:
     def open(self, waker: socket.socket, timeout: float) -> "ZmqConnection":
         """Start to connect; ZMQ itself says later, or not at all, whether it worked."""
         zmq = self._zmq
-        sock = self._context.socket(zmq.DEALER)
-        sock.setsockopt(zmq.LINGER, 500)
+        own = None if self._context is not None else zmq.Context()
+        try:
+            sock = self._set_up((self._context if own is None else own).socket(zmq.DEALER))
+            return ZmqConnection(zmq, sock, waker, self.endpoint, own)
+        except BaseException as error:
+            if own is not None:
+                own.destroy(0)  # else the collector would end it, and wait for ever for a socket that is open
+            if isinstance(error, zmq.ZMQError):  # no descriptor is left, for example
+                raise LinkError("LINK_LOST", "ZMQ: %s" % error) from None
+            raise
+
+    def _set_up(self, sock: Any) -> Any:
+        zmq = self._zmq
+        sock.setsockopt(zmq.LINGER, LINGER_MS)
         sock.setsockopt(zmq.SNDHWM, QUEUE)
         sock.setsockopt(zmq.RCVHWM, QUEUE)
         sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
@@ -67,15 +81,16 @@ class ZmqTransport:
         sock.setsockopt(zmq.IDENTITY, b"L" + os.urandom(16))
         if self._curve:
             sock.curve_serverkey, sock.curve_publickey, sock.curve_secretkey = self._curve
-        return ZmqConnection(zmq, sock, waker, self.endpoint)
+        return sock
 
 
 class ZmqConnection:
-    """One DEALER socket, used by the link's thread alone."""
+    """One DEALER socket, used by the link's thread alone; *own* is the context that is its own."""
 
-    def __init__(self, zmq: Any, sock: Any, waker: socket.socket, endpoint: str) -> None:
+    def __init__(self, zmq: Any, sock: Any, waker: socket.socket, endpoint: str, own: Any = None) -> None:
         self._zmq = zmq
         self._sock = sock
+        self._own = own
         events = zmq.EVENT_DISCONNECTED
         for name in (
             "EVENT_HANDSHAKE_FAILED_AUTH",
@@ -146,7 +161,14 @@ class ZmqConnection:
         return self._ended
 
     def close(self) -> None:
-        """Close the socket; what is still unsent gets half a second in the background."""
+        """Close the socket, and wait until what was sent last has left, or for `LINGER_MS`.
+
+        ZMQ sends in a thread of its own, which ends with the process: an application that said goodbye and ended took
+        its last reports with it (the goodbye of 3 in 15, and most of 3,000 reports). Only the end of a context waits for
+        that thread, so each connection has one of its own; one that was passed in is its owner's to end.
+        """
         self._sock.disable_monitor()
         self._monitor.close(0)
         self._sock.close()
+        if self._own is not None:
+            self._own.term()

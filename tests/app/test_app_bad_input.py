@@ -6,7 +6,6 @@ In a wanted text `<…>` stands for anything within a line, `<home>` and so on f
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 import sqlite3
@@ -17,10 +16,13 @@ from pathlib import Path
 import pytest
 from tests.support.disk import fill, small_disk
 from tests.support.mistakes import Desk, Guest, Told, matches, run, serve
+from tests.support.waiting import until
 
 from lightfast.api.v1 import context_pb2
+from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 from lightfast.app.cli.stage import Stage
 from lightfast.client import Client, mutations
+from lightfast.storage.schema import MIGRATIONS
 
 DROPINS = {
     "asks": 'from lightfast.sdk import MissingDependency\nraise MissingDependency("ffmpeg", "apt install ffmpeg")\n',
@@ -91,16 +93,19 @@ def plugins(desk: Desk, folder: Path) -> Told:
 
 def taken_port(desk: Desk, folder: Path) -> Told:
     with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 50159))
+        holder.bind(("127.0.0.1", 0))
         holder.listen()
-        return serve(folder, "grpc.listen=127.0.0.1:50159")
+        port = holder.getsockname()[1]
+        found = serve(folder, f"grpc.listen=127.0.0.1:{port}")
+        return Told(found.code, found.text.replace(str(port), "<port>"))
 
 
 def taken_simulator_port(desk: Desk, folder: Path) -> Told:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
-        holder.bind(("127.0.0.1", 50160))
-        done = run("sim", "ableton", "--listen", "127.0.0.1:50160")
-        return Told(done.returncode, done.stderr)
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        done = run("sim", "ableton", "--listen", f"127.0.0.1:{port}")
+        return Told(done.returncode, done.stderr.replace(str(port), "<port>"))
 
 
 def full_disk(desk: Desk, folder: Path) -> Told:
@@ -180,17 +185,22 @@ def killed_daemon(desk: Desk, folder: Path) -> Told:
     return Told(done.returncode, done.stderr.replace(str(process.pid), "<pid>"))
 
 
+def in_step(desk: Desk, guest: Guest) -> None:
+    guest.event("welcome")
+    guest.client.synced()
+    live = APP_STATE_LIVE
+    until(lambda: live in [app.state for app in desk.client.list_apps() if app.mount == "/slow"], "it is in step")
+
+
 def unknown_command(desk: Desk, folder: Path) -> Told:
     with Guest(desk.home, name="slow", commands=[{"name": "think", "arguments": [], "effect": "read"}]) as guest:
-        guest.event("welcome")
-        guest.client.synced()
+        in_step(desk, guest)
         return desk.cli("apps", "invoke", "/slow", "thimk")
 
 
 def deadline(desk: Desk, folder: Path) -> Told:
     with Guest(desk.home, name="slow", commands=[{"name": "think", "arguments": [], "effect": "read"}]) as guest:
-        guest.event("welcome")
-        guest.client.synced()
+        in_step(desk, guest)
         guest_told = desk.cli("apps", "invoke", "/slow", "think", "--timeout", "0.3")
         guest.event("command")
         return guest_told
@@ -248,12 +258,12 @@ ROWS = [
     ),
     Row(
         "taken port", taken_port, 1,
-        "lightfastd: the TCP port 50159 on 127.0.0.1 is taken by <…> (process <self>): stop it, or set grpc.listen to another address, "
+        "lightfastd: the TCP port <port> on 127.0.0.1 is taken by <…> (process <self>): stop it, or set grpc.listen to another address, "
         "for example --set grpc.listen=127.0.0.1:0 for any free port\n",
     ),
     Row(
         "taken port of a simulator", taken_simulator_port, 1,
-        "lightfast: UDP port 50160 is taken: is Live or another simulator running? Stop it, or choose another port with --listen 127.0.0.1:PORT\n",
+        "lightfast: UDP port <port> is taken: is Live or another simulator running? Stop it, or choose another port with --listen 127.0.0.1:PORT\n",
     ),
     Row("full disk", full_disk, 1, "lightfast: the disk is full: nothing more can be written to <disk>/state. Free some space there; reading goes on, "
         "and writing works again as soon as there is room\n"),
@@ -292,7 +302,7 @@ ROWS = [
     Row("malformed pattern", cli("get", "/a["), 2, "lightfast: pattern '/a[' has '[' at position 2 without ']'\n"),
     Row("malformed path", cli("set", "/a b", "1"), 2, "lightfast: mutations[0]: path '/a b' has ' ' at position 2: percent-encode it as %20\n"),
     Row("cycle of links", cycle, 1, "lightfast: a link from /cycle/c to /cycle/a would close a cycle: /cycle/c - /cycle/b - /cycle/a - /cycle/c; delete one of the links on it first\n"),
-    Row("newer store", newer_store, 1, "lightfastd: the store <folder>/state/lightfast.db was written by a newer Lightfast (format 9999, this one knows up to 1): "
+    Row("newer store", newer_store, 1, f"lightfastd: the store <folder>/state/lightfast.db was written by a newer Lightfast (format 9999, this one knows up to {len(MIGRATIONS)}): "
         "install the newer version; nothing was changed\n"),
     Row(
         "second daemon on one folder", lambda desk, folder: serve(desk.home), 1,
@@ -338,9 +348,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         found.client.declare(declared)
         found.client.set("/first", 1)  # so that revision 1 is never the one of /show/brightness
         found.client.set("/show/brightness", 0.5)
+        looked_for = {"/ableton", "/obs", "/supercollider"}
+        until(lambda: looked_for <= {app.mount for app in found.client.list_apps()}, "the bridges")
         yield found
-        errors = [json.loads(line)["event"] for line in found.log().splitlines() if '"level": "error"' in line]
-        assert set(errors) <= {"plugin failed"}, found.log()
+        assert set(found.errors()) <= {"plugin failed"}, found.log()
     finally:
         found.close()
 

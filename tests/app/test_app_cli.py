@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.mistakes import Desk, clean_environ, matches, run
+from tests.support.mistakes import Desk, clean_environ, doctor, matches, run
+from tests.support.waiting import heard, until
 from tests.support.worker import Worker
 
 from lightfast.api.v1 import (
@@ -23,13 +24,14 @@ from lightfast.api.v1 import (
     context_pb2,
     generation_pb2,
     links_pb2,
+    memory_pb2,
 )
 from lightfast.app.cli.session import table
 from lightfast.host.plugins import PluginHost
 
 MESSAGES = {
     name: message
-    for module in (admin_pb2, apps_pb2, assets_pb2, context_pb2, generation_pb2, links_pb2)
+    for module in (admin_pb2, apps_pb2, assets_pb2, context_pb2, generation_pb2, links_pb2, memory_pb2)
     for name, message in module.DESCRIPTOR.message_types_by_name.items()
 }
 
@@ -135,15 +137,20 @@ def test_watch_into_head_ends_quietly(desk: Desk) -> None:
         f"{sys.executable} -m lightfast --home {desk.home} watch '/w//' --snapshot | head -n 1; echo ${{PIPESTATUS[@]}}"
     )
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True, env=clean_environ()
+        ["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True, env=clean_environ()
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[1:] == ["0 0"]
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m lightfast --home {desk.home} watch '/silent//' | true; echo ${{PIPESTATUS[@]}}"],
-        capture_output=True, text=True, timeout=30, check=True, env=clean_environ(),
+        capture_output=True, text=True, timeout=120, check=True, env=clean_environ(),
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("0 0\n", ""), "the reader is gone before anything happens"
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m lightfast --home {desk.home} config | true; echo ${{PIPESTATUS[@]}}"],
+        capture_output=True, text=True, timeout=120, check=True, env=clean_environ(),
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0 0\n", ""), "the reader is gone while a command prints"
 
 
 def test_a_watch_ends_on_ctrl_c(desk: Desk) -> None:
@@ -153,19 +160,25 @@ def test_a_watch_ends_on_ctrl_c(desk: Desk) -> None:
     )  # fmt: skip
     try:
         said(desk, "set", "/c/a", "1")
-        assert process.stdout is not None
-        assert "/c/a = 1" in process.stdout.readline()
+        heard(process, process.stdout, "/c/a = 1")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (130, "")
     finally:
         process.kill()
 
 
 def test_applications(desk: Desk) -> None:
-    absent = {item.mount for item in desk.client.list_apps() if item.state == apps_pb2.APP_STATE_ABSENT}
-    assert {"/ableton", "/obs", "/supercollider"} <= absent, "the bridges that look for an application say so"
-    lines = said(desk, "apps").splitlines()
+    def absent_ones() -> set[str]:
+        return {item.mount for item in desk.client.list_apps() if item.state == apps_pb2.APP_STATE_ABSENT}
+
+    looked_for = {"/ableton", "/obs", "/supercollider"}
+
+    def shown() -> tuple[set[str], list[str]] | None:
+        absent, lines = absent_ones(), said(desk, "apps").splitlines()
+        return (absent, lines) if looked_for <= absent == absent_ones() else None  # else some said so meanwhile
+
+    absent, lines = until(shown, "the bridges that look for an application say so")
     assert all(" absent " in line for line in lines if line.split()[0] in absent)
     assert matches(
         "\n".join(line for line in lines if line.split()[0] not in absent),
@@ -219,8 +232,9 @@ def test_the_daemon_itself(desk: Desk) -> None:
     assert matches(told.splitlines()[0], f"Lightfast <…>, process {desk.daemon.pid}, since <…>")
     assert desk.doors["grpc"] in told
     assert in_json(desk, "GetInfoResponse", "status")[0]["store_id"] == desk.doors["store_id"]
-    assert said(desk, "errors") == "No errors.\n"
-    assert "errors" not in in_json(desk, "ListErrorsResponse", "errors", "--limit", "1")[0]
+    if desk.errors() or "the watchdog is not fed" not in desk.log():  # on a machine that stood still there is one
+        assert said(desk, "errors") == "No errors.\n"
+        assert "errors" not in in_json(desk, "ListErrorsResponse", "errors", "--limit", "1")[0]
     assert "grpc.listen" in said(desk, "config")
     assert in_json(desk, "GetConfigResponse", "config")
     assert matches(said(desk, "plugins").splitlines()[0], "PLUGIN<…>STATE<…>WHY")
@@ -242,10 +256,10 @@ def test_tokens(desk: Desk) -> None:
 
 
 def test_doctor(desk: Desk) -> None:
-    done = run("--home", desk.home, "doctor")
+    done = doctor(desk.home, "doctor")
     assert f"the daemon answers: process {desk.daemon.pid}" in done.stdout, done.stdout
     assert done.stderr == ""
-    findings = json.loads(run("--home", desk.home, "--json", "doctor").stdout)["findings"]
+    findings = json.loads(doctor(desk.home, "--json", "doctor").stdout)["findings"]
     assert {"level", "what", "advice"} == set(findings[0])
     assert [finding for finding in findings if finding["what"] == "/worker is live"]
 
@@ -263,7 +277,7 @@ def test_doctor_names_what_is_wrong(tmp_path: Path) -> None:
         holder.listen()
         port = holder.getsockname()[1]
         (tmp_path / "config/lightfast.toml").write_text(f'[grpc]\nlisten = "127.0.0.1:{port}"\n')
-        done = run("--home", tmp_path, "doctor")
+        done = doctor(tmp_path, "doctor")
     assert done.returncode == 1
     assert f"BAD  grpc.listen: tcp port {port} is taken by " in done.stdout
     assert f"(process {os.getpid()})" in done.stdout
@@ -277,7 +291,7 @@ def test_doctor_names_what_is_wrong(tmp_path: Path) -> None:
     )
     assert "warn no daemon answers" in done.stdout
     (tmp_path / "config/lightfast.toml").write_text("[grpc]\nlisen = 1\n")
-    assert "did you mean grpc.listen?" in run("--home", tmp_path, "doctor").stdout
+    assert "did you mean grpc.listen?" in doctor(tmp_path, "doctor").stdout
 
 
 def test_doctor_names_a_version_skew() -> None:
@@ -295,10 +309,10 @@ def test_a_simulator_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environ(),
     )  # fmt: skip
     try:
-        assert process.stdout is not None
-        assert matches(process.stdout.readline(), "Ableton Live <…>: listening on 127.0.0.1:<…>\n")
+        told = heard(process, process.stdout, "listening on")
+        assert matches(told, "Ableton Live <…>: listening on 127.0.0.1:<…>\n")
         process.terminate()
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     finally:
         process.kill()
@@ -312,29 +326,28 @@ def test_a_simulator_that_joins_says_that_it_waits(tmp_path: Path, desk: Desk) -
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environ(),
     )  # fmt: skip
     try:
-        assert process.stderr is not None
-        told = process.stderr.readline()
+        told = heard(process, process.stderr, "Waiting for it")
         assert (
             told
             == f"no daemon is running: there is no endpoints.json in {tmp_path}/run. Start it with 'lightfastd'. Waiting for it …\n"
         )
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=60)
     joined = subprocess.Popen(
         [sys.executable, "-m", "lightfast", "--home", str(desk.home), "sim", "blender"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environ(),
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while "/blender" not in [item.mount for item in desk.client.list_apps()]:
             assert time.monotonic() < deadline, "the simulator did not join the daemon of --home"
             time.sleep(0.05)
     finally:
         joined.terminate()
-        joined.communicate(timeout=10)
+        joined.communicate(timeout=60)
     assert joined.returncode == 0
 
 
@@ -389,6 +402,19 @@ def test_help_and_version() -> None:
         "replay",
         "show",
         "transport",
+        "at",
+        "redo",
+        "scene",
+        "remember",
+        "relate",
+        "forget",
+        "recall",
+        "memory",
+        "view",
+        "archive",
+        "gc",
+        "purge",
+        "backup",
     ):
         assert f" {command} " in told, command
         assert run(command, "--help").returncode == 0, command
@@ -408,7 +434,7 @@ def test_it_is_quick(desk: Desk) -> None:
         [sys.executable, "-c", code, str(desk.home)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
         env=clean_environ(),
     )

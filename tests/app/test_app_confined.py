@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import sys
 from pathlib import Path
 from typing import Self
 
 import pytest
 from tests.support import confine
-from tests.support.daemon import Daemon
+from tests.support.daemon import READY_S, Daemon
+from tests.support.files import modes
 
 from lightfast.client import Client
 
@@ -26,15 +26,15 @@ class Confined(Daemon):
         plain = [part for part in super().command() if part not in {"--home", str(self.home)}]
         return [sys.executable, str(confine.__file__), str(UNIT), *plain]
 
-    def start(self, within: float = 30.0) -> Self:
+    def start(self, within: float = READY_S) -> Self:
         for name in ("state", "run"):
             (self.home / name).mkdir(parents=True, mode=0o750)
         self.environ |= {"STATE_DIRECTORY": str(self.home / "state"), "RUNTIME_DIRECTORY": str(self.home / "run")}
         return super().start(within)
 
 
-def modes(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in folder.rglob("*")}
+def rights(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): mode for path, mode in modes(folder).items()}
 
 
 @needs_filter
@@ -47,10 +47,11 @@ def test_it_works_within_the_filter_and_shares_what_it_should(tmp_path: Path) ->
             assert [step for step in client.generate("image", "a red circle") if step.HasField("asset")]
         os.kill(found.pid, signal.SIGHUP)
         found.wait_log("settings reloaded")
-        seen = modes(home / "run")
-        assert seen == {"endpoints.json": 0o640, "lock": 0o600} | dict.fromkeys(
+        assert rights(home / "run") == {"endpoints.json": 0o640, "lock": 0o600} | dict.fromkeys(
             ("grpc.sock", "link.sock", "pub.sock"), 0o660
         )
-        assert not {name: mode for name, mode in modes(home / "state").items() if mode & 0o027 and "assets" not in name}
+        assert not {
+            name: mode for name, mode in rights(home / "state").items() if mode & 0o027 and "assets" not in name
+        }
         for secret in ("token", "link.key"):
-            assert modes(home / "state")[secret] == 0o600
+            assert rights(home / "state")[secret] == 0o600

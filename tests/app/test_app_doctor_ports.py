@@ -7,12 +7,12 @@ import json
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import creative_ports as fakes
+from tests.support.ports import free_port
 
 from lightfast.app.cli import checks
 from lightfast.app.cli.ports import asking, json_bridges, osc, web
@@ -21,17 +21,15 @@ from lightfast.app.cli.ports.table import PORTS, Known
 from lightfast.core.ports import Holder, holders
 
 SHORT = 0.4
-"""Seconds for one question in these tests."""
+"""Seconds for a question that nobody answers."""
+LONG = 60.0
+"""Seconds for one that is answered."""
+PATIENT = 2.0
+"""Seconds for each question to one that answers only the second."""
 
 
 def place(served: fakes.Served) -> asking.Place:
     return asking.Place("127.0.0.1", served.port)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def client_of_blender_mcp(port: int) -> Any:
@@ -39,7 +37,7 @@ async def client_of_blender_mcp(port: int) -> Any:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b'{"type": "get_scene_info", "params": {}}')
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return json.loads(await reader.read(8192))
     finally:
         writer.close()
@@ -47,29 +45,29 @@ async def client_of_blender_mcp(port: int) -> Any:
 
 @pytest.mark.parametrize("ableton_first", [False, True])
 @pytest.mark.parametrize(
-    ("handle", "what"),
+    ("handle", "what", "budget"),
     [
-        (fakes.blender_mcp(), "blender-mcp answers here"),
-        (fakes.blender_lab, "Blender Lab MCP answers here"),
-        (fakes.djeada, "djeada/blender-mcp-server answers here"),
-        (fakes.ableton_mcp(), "ableton-mcp 1.7.0 answers here"),
-        (fakes.silent, None),
-        (fakes.bare_json({}), "it answers JSON, but none of the dialects that are known here"),
-        (fakes.http({}), None),
+        (fakes.blender_mcp(), "blender-mcp answers here", LONG),
+        (fakes.blender_lab, "Blender Lab MCP answers here", PATIENT),
+        (fakes.djeada, "djeada/blender-mcp-server answers here", LONG),
+        (fakes.ableton_mcp(), "ableton-mcp 1.7.0 answers here", LONG),
+        (fakes.silent, None, SHORT),
+        (fakes.bare_json({}), "it answers JSON, but none of the dialects that are known here", LONG),
+        (fakes.http({}), None, SHORT),
     ],
 )
-async def test_the_dialects_are_told_apart(handle: Any, what: str | None, ableton_first: bool) -> None:
-    recognize = json_bridges.recognizer(ableton_first=ableton_first, budget=SHORT)
+async def test_the_dialects_are_told_apart(handle: Any, what: str | None, budget: float, ableton_first: bool) -> None:
+    recognize = json_bridges.recognizer(ableton_first=ableton_first, budget=budget)
     async with fakes.serving(handle) as served:
         seen = await recognize(place(served))
         assert (seen.what if seen is not None else None) == what
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while served.open:  # every connection was closed
                 await asyncio.sleep(0.01)
 
 
 async def test_blender_mcp_hears_one_harmless_question_and_serves_on() -> None:
-    recognize = json_bridges.recognizer(budget=10.0)
+    recognize = json_bridges.recognizer(budget=LONG)
     async with fakes.serving(fakes.blender_mcp(delay=0.3)) as served:
         seen = await recognize(place(served))
         assert seen is json_bridges.BLENDER_MCP
@@ -82,7 +80,7 @@ async def test_one_that_is_too_busy_to_answer_is_not_hung_by_the_second_question
     recognize = json_bridges.recognizer(budget=0.2)
     async with fakes.serving(fakes.blender_mcp(delay=0.6)) as served:
         assert await recognize(place(served)) is None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while served.open:
                 await asyncio.sleep(0.01)
         assert (await client_of_blender_mcp(served.port))["status"] == "success"
@@ -103,20 +101,20 @@ PRODUCT = json.dumps({"name": "Arena", "major": 7, "minor": 16, "micro": 0}).enc
     ("recognize", "pages", "what"),
     [
         (
-            web.touchdesigner(SHORT),
+            web.touchdesigner(LONG),
             {"/api/td/server/td": (200, JSON, b'{"success": true, "data": {}, "error": null}')},
             "the REST bridge of touchdesigner-mcp answers here",
         ),
-        (web.touchdesigner(SHORT), {}, "an HTTP server answers here (status 404), not the bridge that is known"),
-        (web.tdmcp(SHORT), {"/mcp": (401, JSON, b"{}")}, "TouchDesigner's MCP server answers here, and asks who you"),
-        (web.tdmcp(SHORT), {"/mcp": (200, "text/event-stream", b": hi\n\n")}, "TouchDesigner's MCP server answers"),
-        (web.tdmcp(SHORT), {}, "but no MCP server"),
-        (web.resolume(SHORT), {"/api/v1/product": (200, JSON, PRODUCT)}, "Resolume Arena 7.16.0 answers here"),
-        (web.resolume(SHORT), {}, "not Resolume's"),
-        (web.companion(SHORT), {"/": (200, "text/html", b"<title>Bitfocus Companion</title>")}, "Companion answers"),
-        (web.companion(SHORT), {"/": (200, "text/html", b"<title>Router</title>")}, "not Companion's"),
-        (web.oscquery(SHORT), {"/?HOST_INFO": (200, JSON, HOST_INFO)}, "'patch' answers here, OSC on UDP 1234"),
-        (web.obs(SHORT), {}, "(status 404), not OBS"),
+        (web.touchdesigner(LONG), {}, "an HTTP server answers here (status 404), not the bridge that is known"),
+        (web.tdmcp(LONG), {"/mcp": (401, JSON, b"{}")}, "TouchDesigner's MCP server answers here, and asks who you"),
+        (web.tdmcp(LONG), {"/mcp": (200, "text/event-stream", b": hi\n\n")}, "TouchDesigner's MCP server answers"),
+        (web.tdmcp(LONG), {}, "but no MCP server"),
+        (web.resolume(LONG), {"/api/v1/product": (200, JSON, PRODUCT)}, "Resolume Arena 7.16.0 answers here"),
+        (web.resolume(LONG), {}, "not Resolume's"),
+        (web.companion(LONG), {"/": (200, "text/html", b"<title>Bitfocus Companion</title>")}, "Companion answers"),
+        (web.companion(LONG), {"/": (200, "text/html", b"<title>Router</title>")}, "not Companion's"),
+        (web.oscquery(LONG), {"/?HOST_INFO": (200, JSON, HOST_INFO)}, "'patch' answers here, OSC on UDP 1234"),
+        (web.obs(LONG), {}, "(status 404), not OBS"),
     ],
 )
 async def test_web_servers_are_recognized(recognize: asking.Recognizer, pages: Any, what: str) -> None:
@@ -130,12 +128,12 @@ async def test_web_servers_are_recognized(recognize: asking.Recognizer, pages: A
 @pytest.mark.parametrize("locked", [False, True])
 async def test_obs_is_recognized_and_nothing_is_sent_to_it(locked: bool) -> None:
     async with fakes.serving(fakes.obs_socket(locked=locked)) as served:
-        seen = await web.obs(5.0)(place(served))
+        seen = await web.obs(LONG)(place(served))
         assert seen is not None
         assert seen.what == "OBS answers here (obs-websocket 5.6.3)"
         assert "password" in seen.advice
         assert ("give the bridge" in seen.advice) is locked
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while served.open:
                 await asyncio.sleep(0.01)
         assert served.requests in ([b""], [])
@@ -144,14 +142,14 @@ async def test_obs_is_recognized_and_nothing_is_sent_to_it(locked: bool) -> None
 async def test_osc_servers_are_recognized() -> None:
     status = fakes.osc("/status.reply", 1, 12, 3, 2, 40, 0.5, 0.9, 48000.0, 48000.0)
     async with fakes.serving_udp({"/status": status}) as (server, port):
-        seen = await osc.scsynth(5.0)(asking.Place("127.0.0.1", port))
+        seen = await osc.scsynth(LONG)(asking.Place("127.0.0.1", port))
         assert seen is not None
         assert seen.what == "scsynth answers here, with 3 synths running"
         assert server.heard == ["/status"]
     async with fakes.serving_udp({}) as (_, port):
         assert await osc.scsynth(SHORT)(asking.Place("127.0.0.1", port)) is None
     async with fakes.serving(fakes.qlab) as served:
-        seen = await osc.qlab(5.0)(place(served))
+        seen = await osc.qlab(LONG)(place(served))
         assert seen is not None
         assert seen.what == "QLab answers here"
 
@@ -159,7 +157,7 @@ async def test_osc_servers_are_recognized() -> None:
 async def test_abletonosc_answers_to_one_port_only() -> None:
     reply = free_port()
     async with fakes.serving_udp({"/live/test": fakes.osc("/live/test", "ok")}, reply) as (server, port):
-        recognize = osc.abletonosc(reply, 5.0)
+        recognize = osc.abletonosc(reply, LONG)
         seen = await recognize(asking.Place("127.0.0.1", port))
         assert seen is not None
         assert seen.what == "AbletonOSC answers here"
@@ -184,12 +182,12 @@ async def test_a_survey_names_holder_program_and_remedy() -> None:
         fakes.serving_udp({}) as (_, ardour),
     ):
         table = [
-            Known(lab.port, "tcp", "four", ("blender",), json_bridges.recognizer(budget=SHORT), "move one"),
+            Known(lab.port, "tcp", "four", ("blender",), json_bridges.recognizer(budget=PATIENT), "move one"),
             Known(mute.port, "tcp", "ableton-mcp", ("nobody",), json_bridges.recognizer(budget=SHORT), "move one"),
-            Known(shared.port, "tcp", "Resolume (REST)", ("arena",), web.resolume(SHORT), shared=True),
+            Known(shared.port, "tcp", "Resolume (REST)", ("arena",), web.resolume(LONG), shared=True),
             Known(ardour, "udp", "Ardour (OSC)", ("python", "pytest"), told="it is not asked"),
             Known(ardour, "udp", "Ardour (OSC)", ("ardour",), advice="take 3820"),
-            Known(free_port(), "udp", "nobody", ()),
+            Known(1, "udp", "nobody", ()),
         ]
         found = await run(table)
         assert [finding.level for finding in found] == ["ok", "warn", "ok", "ok", "warn"]
@@ -207,6 +205,8 @@ async def test_a_survey_names_holder_program_and_remedy() -> None:
 
 
 async def test_a_survey_has_a_bound_whatever_answers() -> None:
+    """Without one it would wait for ever."""
+
     async def never(_: asking.Place) -> asking.Seen | None:
         await asyncio.Event().wait()
         return None
@@ -219,9 +219,7 @@ async def test_a_survey_has_a_bound_whatever_answers() -> None:
 
     async with fakes.serving(fakes.silent) as served:
         looks = (never, broken, refused)
-        began = time.monotonic()
-        found = await run([Known(served.port, "tcp", "x", (), look) for look in looks], budget=0.5)
-        assert time.monotonic() - began < 20
+        found = await run([Known(served.port, "tcp", "x", (), look) for look in looks], budget=2.0)
     assert [finding.level for finding in found] == ["warn", "warn", "warn"]
     assert found[0].what.endswith("did not answer in time")
     assert "could not be asked: a bug" in found[1].what
@@ -241,7 +239,7 @@ async def test_two_programs_on_one_port_are_named(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_bridge_that_other_machines_reach_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     async with fakes.serving(fakes.ableton_mcp()) as served:
-        known = Known(served.port, "tcp", "x", (), json_bridges.recognizer(ableton_first=True, budget=5.0))
+        known = Known(served.port, "tcp", "x", (), json_bridges.recognizer(ableton_first=True, budget=LONG))
         held = {(served.port, "tcp"): [Holder(3, "Live", "0.0.0.0")]}
         monkeypatch.setattr("lightfast.app.cli.ports.survey.holders", lambda _: held)
         (found,) = await run([known])
@@ -258,7 +256,8 @@ def test_clients_do_not_hold_the_port_they_speak_from() -> None:
         here, there = server.getsockname()[1], client.getsockname()[1]
         out = udp.getsockname()[1]
         found = holders([(here, "tcp"), (there, "tcp"), (out, "udp"), (here, "udp")])
-    assert list(found) == [(here, "tcp")]
+    mine = [place for place, held in found.items() if os.getpid() in [each.pid for each in held]]
+    assert mine == [(here, "tcp")]  # a port of UDP of that number may be somebody else's
     (holder,) = found[here, "tcp"]
     assert (holder.pid, holder.address) == (os.getpid(), "127.0.0.1")
 

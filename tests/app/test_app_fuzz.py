@@ -93,9 +93,9 @@ def test_fuzz_every_port(tmp_path: Path) -> None:
             "zmq_router raw": into_stream(socket.AF_UNIX, doors["zmq_router"].removeprefix("ipc://")),
         }
         chance = random.Random(SEED)
-        with Client(home=str(tmp_path)) as client:
+        with Client(home=str(tmp_path), timeout=60.0) as client:
             end, rounds = time.monotonic() + SECONDS, 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or rounds < 4:
                 rounds += 1
                 for name, throw in throws.items():
                     throw(chance)
@@ -103,7 +103,6 @@ def test_fuzz_every_port(tmp_path: Path) -> None:
                         pytest.fail(f"{name} ended the daemon in round {rounds} of seed {SEED}")
                 client.set("/fuzz/round", rounds)
                 assert client.get("/fuzz/round").value == rounds
-        assert rounds > 3
         errors = [line for line in stage.log("daemon").read_text().splitlines() if "Traceback" in line]
         assert errors == []
     finally:

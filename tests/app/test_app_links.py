@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.app.test_app_cli import in_json, said
 from tests.support.mistakes import Desk, matches, run
+from tests.support.waiting import until
 
 from lightfast.app.cli.link_graph import dot, tree
 from lightfast.app.cli.link_options import parse_curve
@@ -33,13 +33,6 @@ def listed(desk: Desk, pattern: str) -> dict[str, Any]:
     links: Any = in_json(desk, "ListLinksResponse", "link", "list", pattern)[0]["links"]
     assert len(links) == 1
     return dict(links[0])
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 20 s"
-        time.sleep(0.02)
 
 
 def refused(desk: Desk, *arguments: str) -> str:
@@ -80,7 +73,7 @@ def test_several_sources_and_a_scale(desk: Desk) -> None:
     )
     said(desk, "set", "/m/x", "4.0")
     said(desk, "set", "/m/y", "10.0")
-    wait(lambda: said(desk, "ls", "/m").find("out") >= 0 and said(desk, "get", "/m/out").strip() == "5")
+    until(lambda: said(desk, "ls", "/m").find("out") >= 0 and said(desk, "get", "/m/out").strip() == "5")
     assert "it would be  /m/p -> /m/q" in said(desk, "link", "add", "/m/p", "/m/q", "--dry-run", "--scale", "linear")
     assert "/m/q" not in said(desk, "link", "ls")
 
@@ -92,7 +85,7 @@ def test_a_bypass_and_back(desk: Desk) -> None:
     assert "(bypassed)" not in said(desk, "link", "bypass", link, "--off")
     assert run("--home", desk.home, "get", "/y/b").returncode == 4
     said(desk, "set", "/y/a", "2.0")
-    wait(lambda: run("--home", desk.home, "get", "/y/b").stdout.strip() == "2")
+    until(lambda: run("--home", desk.home, "get", "/y/b").stdout.strip() == "2")
     assert run("--home", desk.home, "link", "bypass", "link-none").returncode == 4
 
 
@@ -125,7 +118,7 @@ def test_the_graph_for_people_programs_and_graphviz(desk: Desk) -> None:
     first = made(desk, "/g/a", "/g/b", "--as", "x * 2")
     second = made(desk, "/g/b", "/g/c", "--two-way")
     third = made(desk, "/g/a", "/g/d", "--when", "/g/armed")
-    wait(lambda: run("--home", desk.home, "get", "/g/c").stdout.strip() == "3")
+    until(lambda: run("--home", desk.home, "get", "/g/c").stdout.strip() == "3")
     lines = said(desk, "link", "graph", "/g//").splitlines()
     assert lines[0] == "/g/a = 1.5"
     assert lines[1].startswith("├--> /g/b = 3  as x * 2  ")

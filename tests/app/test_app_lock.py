@@ -43,7 +43,7 @@ def test_a_second_holder_is_told_about_the_first(tmp_path: Path) -> None:
             caught.value.message,
         )
         holder.stdin.close()
-        assert holder.wait(10) == 0
+        assert holder.wait(60) == 0
     with Lock(path):
         pass
 
@@ -56,7 +56,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         holder.send_signal(signal.SIGKILL)
-        assert holder.wait(10) == -signal.SIGKILL
+        assert holder.wait(60) == -signal.SIGKILL
     with Lock(path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.osc_devices import Surface, running
-from tests.support.osc_live import free_port, until
+from tests.support.osc_live import until
+from tests.support.ports import free_port
 
 from lightfast.core.osc_build import encode
 from lightfast.sdk import Wish
@@ -69,13 +70,13 @@ def test_what_is_learned_is_a_map_that_works(tmp_path: Path) -> None:
             sender.sendto(encode("/ping"), ("127.0.0.1", port))
             sender.sendto(b"garbage", ("127.0.0.1", port))
 
-    thread = threading.Thread(target=send)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
         done = run(tmp_path / "home", "learn", "--port", str(port), "--for", "1.5", "--output", str(output))
     finally:
         stop.set()
-        thread.join()
+        thread.join(10)
         sender.close()
     assert done.returncode == 0, done.stderr
     text = output.read_text(encoding="utf-8")
@@ -105,12 +106,12 @@ async def test_a_learned_map_drives_the_device(tmp_path: Path) -> None:
         host = FakeBridgeHost({}, str(tmp_path))
         task = asyncio.ensure_future(OscBridge().run(host))
         try:
-            await host.until(lambda: host.sessions and host.sessions[0].syncs, "the device", 20.0)
+            await host.until(lambda: host.sessions and host.sessions[0].syncs, "the device", 60.0)
             session = host.sessions[0]
             device.say("/fader2", 0.5)
-            await session.until(lambda: session.values.get("fader2") == 0.5, "a move", 20.0)
+            await session.until(lambda: session.values.get("fader2") == 0.5, "a move", 60.0)
             session.channel.apply([Wish(1, "fader1", 0.25, revision=1)])
-            await session.until(lambda: 1 in session.settled, "a wish", 20.0)
+            await session.until(lambda: 1 in session.settled, "a wish", 60.0)
             await until(lambda: device.shown.get("/fader1") == (0.25,))
         finally:
             task.cancel()

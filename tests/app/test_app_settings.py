@@ -101,3 +101,18 @@ def test_the_tables_of_apps_and_plugins() -> None:
     }
     assert app_tables(settings)["ableton"]["resync_policy"] == "app"
     assert plugin_tables(settings) == {"studio": {"enabled": True, "isolated": True, "size": {"width": 640}}}
+
+
+def test_prices_in_a_file_are_one_setting_and_not_keys_of_the_provider(tmp_path: Path) -> None:
+    file = tmp_path / "lightfast.toml"
+    file.write_text('[providers.openai]\nprices = {"gpt-4.1" = "input 2/M, output 8/M"}\n')
+    assert load(Settings, file=file, environ={}).settings.providers["openai"].prices == (
+        ("gpt-4.1", "input 2/M, output 8/M"),
+    )
+    file.write_text('[providers.openai.prices]\n"gpt-4.1" = "cheap"\n')
+    with pytest.raises(ConfigError, match=r'openai\.prices = .*expected a price such as "input 1\.25/M'):
+        load(Settings, file=file, environ={})
+    file.write_text('[providers.mine]\nheaders = {deep = {er = "x"}}\n')
+    assert load(Settings, file=file, environ={}).settings.providers["mine"].options == {
+        "headers": {"deep": {"er": "x"}}
+    }

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import websockets
 from tests.support.daemon import Daemon
-from tests.support.joined import BRIDGES, until
+from tests.support.joined import BRIDGES
+from tests.support.waiting import until
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 from lightfast.client import AsyncClient, Client

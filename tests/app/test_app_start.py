@@ -7,7 +7,12 @@ import sys
 
 import pytest
 
-HEAVY = ("rich", "typer", "uvicorn", "starlette", "prometheus_client", "psutil", "numpy", "PIL", "click", "pydantic")
+HEAVY = (
+    "rich", "typer", "uvicorn", "starlette", "prometheus_client", "psutil", "numpy", "PIL", "click", "pydantic",
+    "cryptography", "pyroaring", "rapidfuzz", "backports", "wordllama", "tokenizers",
+    "openai", "anthropic", "google.genai", "ollama", "httpx2", "httpx", "elevenlabs", "runwayml", "replicate", "fal_client",
+    "aiohttp", "anyio", "av", "cv2", "genai_prices", "jinja2", "keyring", "onnxruntime",
+)  # fmt: skip
 
 
 def loaded(statement: str) -> set[str]:
@@ -33,3 +38,16 @@ def test_the_composition_loads_nothing_that_only_a_few_need() -> None:
 
 def test_structlog_finds_rich_again_when_others_want_it() -> None:
     assert "rich.console" in loaded("import lightfast.core.log, rich.console")
+
+
+def test_listing_every_service_loads_no_sdk() -> None:
+    found = loaded(
+        "import importlib, pkgutil, lightfast_providers as all\n"
+        "for each in pkgutil.iter_modules(all.__path__):\n"
+        "    module = importlib.import_module(f'lightfast_providers.{each.name}')\n"
+        "    hook = getattr(module, 'lightfast_providers', None)\n"
+        "    for provider in hook(config={}) if hook is not None else ():\n"
+        "        provider.models()"
+    )
+    assert {"lightfast_providers.openai.provider", "lightfast_providers.fal.provider"} <= found
+    assert not found & set(HEAVY)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lightfast.app import stages
+from lightfast.app import ending
 from lightfast.app.settings import Settings
 from lightfast.core.config import render_default
 
@@ -64,7 +64,7 @@ def test_the_system_unit_is_hardened(tmp_path: Path) -> None:
 
 
 def test_systemd_waits_longer_than_the_stop_may_take() -> None:
-    budget = stages.WIRES_S + stages.APPS_S + stages.CONTEXT_S + stages.STORAGE_S
+    budget = ending.STOP_S + ending.TELLING_S
     for name in ("lightfast.service", "lightfast-user.service"):
         (found,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", (UNITS / name).read_text(encoding="utf-8"))
         assert int(found) > budget
@@ -74,3 +74,10 @@ def test_the_settings_file_is_the_one_that_the_settings_give() -> None:
     assert (UNITS / "lightfast.toml").read_text(encoding="utf-8") == render_default(Settings), (
         "write it anew: lightfastd --print-config > systemd/lightfast.toml"
     )
+
+
+def test_the_daemons_processes_are_its_own_to_end_and_what_heavy_work_ends_is_not_the_daemon() -> None:
+    for name in ("lightfast.service", "lightfast-user.service"):
+        lines = (UNITS / name).read_text(encoding="utf-8").splitlines()
+        assert "KillMode=mixed" in lines  # else a stop ends each generation as if its process had crashed
+        assert "OOMPolicy=continue" in lines

@@ -8,14 +8,15 @@ import socket
 from pathlib import Path
 
 from tests.support.daemon import Daemon
-from tests.support.osc_live import free_port, simulated, until
+from tests.support.osc_live import simulated, until
+from tests.support.ports import free_port
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_GONE, APP_STATE_LIVE
 from lightfast.client import AsyncClient
 from lightfast.core.errors import LightfastError
 from lightfast.sdk.osc import decode, encode
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 async def _state(client: AsyncClient, mount: str, state: int) -> None:

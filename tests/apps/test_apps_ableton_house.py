@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.support.desk import Desk, open_desk, until
-from tests.support.osc_live import Live, free_port, simulated
+from tests.support.osc_live import Live, simulated
+from tests.support.ports import free_port
 
 from lightfast.context.entry import Set, Status
 from lightfast.core.errors import LightfastError, NotFound, OutOfBounds
@@ -42,7 +43,7 @@ async def house(folder: Path, **config: Any) -> AsyncIterator[tuple[Desk, Live]]
     async with simulated(reply_port=reply_port) as live, open_desk(folder) as desk:
         port = Port()
         runner = BridgeRunner(desk.registry, port)
-        settings = {"remote": f"127.0.0.1:{live.port}", "reply_port": reply_port, "poll": 0.1, "silence": 0.5}
+        settings = {"remote": f"127.0.0.1:{live.port}", "reply_port": reply_port, "poll": 0.1, "silence": 5.0}
         runner.add(AbletonBridge({**settings, **config}))
         try:
             await in_state(desk, AppState.LIVE)
@@ -58,7 +59,7 @@ async def in_state(desk: Desk, state: AppState) -> None:
             return desk.registry.get("/ableton").state is state
         return False
 
-    await until(there, desk.registry.list, 15.0)
+    await until(there, desk.registry.list)
 
 
 async def invoke(desk: Desk, command: str, **arguments: Any) -> Any:
@@ -100,7 +101,7 @@ async def test_turned_in_live_seen_in_the_tree(tmp_path: Path) -> None:
 
 
 async def test_values_come_back_after_a_crash_of_live(tmp_path: Path) -> None:
-    async with house(tmp_path) as (desk, live):
+    async with house(tmp_path, silence=0.5) as (desk, live):
         await desk.set("/ableton/song/tempo", 88.0)
         await desk.status("/ableton/song/tempo", Status.SETTLED)
         await live.stop()
@@ -113,7 +114,7 @@ async def test_values_come_back_after_a_crash_of_live(tmp_path: Path) -> None:
 
 
 async def test_another_set_brings_its_own_values(tmp_path: Path) -> None:
-    async with house(tmp_path) as (desk, live):
+    async with house(tmp_path, silence=0.5) as (desk, live):
         await desk.set("/ableton/song/tempo", 88.0)
         await desk.status("/ableton/song/tempo", Status.SETTLED)
         await live.stop()
@@ -197,7 +198,7 @@ async def test_ranges_of_parameters_go_with_them(tmp_path: Path) -> None:
         declared = desk.store.declaration(path)
         return declared.minimum if declared is not None else None
 
-    async with house(tmp_path, silence=5.0) as (desk, live):
+    async with house(tmp_path) as (desk, live):
         frequency = "/ableton/tracks/{}/devices/0/parameters/1/value"
         assert minimum(desk, frequency.format(3)) == 20
         live.live.add_track(0, midi=True, name="New")

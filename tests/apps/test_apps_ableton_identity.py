@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.apps.test_apps_ableton_house import house
 from tests.support.desk import until as desk_until
-from tests.support.osc_live import Live, Session, bridged, free_port, joined, simulated, until
+from tests.support.osc_live import Live, Session, bridged, joined, simulated, until
+from tests.support.ports import free_port
 
 from lightfast.context.watch_batch import Batch
 from lightfast_bridges.ableton.identity import TEMPORARY, moves, pair, removed
@@ -207,7 +208,7 @@ async def test_after_an_edit_in_live_the_mirror_is_what_a_fresh_look_shows(edit:
 async def same(session: Session, expected: dict[str, object]) -> None:
     """Wait until the mirror is as *expected*; fail naming what differs."""
     try:
-        await until(lambda: _without_signals(session.values) == expected, 15.0)
+        await until(lambda: _without_signals(session.values) == expected)
     except AssertionError:
         mine = _without_signals(session.values)
         paths = {path for path in mine.keys() | expected.keys() if mine.get(path) != expected.get(path)}
@@ -254,7 +255,7 @@ async def test_a_wish_under_way_follows_its_track() -> None:
 
 
 async def test_in_the_tree_a_track_inserted_above_is_moves_of_one_transaction(tmp_path: Path) -> None:
-    async with house(tmp_path, silence=5.0) as (desk, live):
+    async with house(tmp_path) as (desk, live):
         batches: list[Batch] = []
         stop = desk.registry._desk.bus.listen(["/ableton/tracks//"], batches.append)
         volume = desk.entry("/ableton/tracks/0/volume")
@@ -280,7 +281,7 @@ async def test_the_tree_follows_a_set_that_was_changed_while_live_was_away(tmp_p
         await desk.holds("/ableton/tracks/1/volume", 0.375)
         created = desk.entry("/ableton/tracks/1/volume").create_revision
         await live.stop()
-        await desk_until(lambda: desk.registry.get("/ableton").state.name == "GONE", desk.registry.list, 15.0)
+        await desk_until(lambda: desk.registry.get("/ableton").state.name == "GONE", desk.registry.list)
         live.live.add_track(0, midi=True, name="New")
         await live.start()
         await desk.holds("/ableton/tracks/2/volume", 0.375)

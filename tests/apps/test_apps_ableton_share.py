@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.support.osc_live import Host, Live, Session, bridged, free_port, joined, simulated, until
+from tests.support.osc_live import Host, Live, Session, bridged, joined, simulated, until
+from tests.support.ports import free_port
 
 from lightfast.sdk.osc import OscMessage, decode, encode
 from lightfast_bridges.ableton import share as sharing
@@ -223,7 +224,7 @@ async def test_beats_go_to_who_wants_them() -> None:
         one.send("/live/song/start_listen/beat")
         two.send("/live/song/start_playing")
         first = (await one.hear("/live/song/get/beat"))[0]
-        assert (await one.hear("/live/song/get/beat", first + 1)) == (first + 1,)
+        assert (await one.hear("/live/song/get/beat"))[0] > first
         assert two.told("/live/song/get/beat") == []
 
 
@@ -285,7 +286,7 @@ async def test_a_client_that_only_hears_on_one_port() -> None:
 
 
 async def test_listeners_of_clients_come_back_with_live() -> None:
-    async with shared(silence=0.5) as room:
+    async with shared(silence=2.0) as room:
         one = await room.client()
         one.send("/live/track/start_listen/output_meter_level", 2)
         await one.hear("/live/track/get/output_meter_level", 2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.ardour import Ardour, ardour, wanted
+from tests.support.ending import ended
 from tests.support.netns import network
 
 from lightfast.sdk import Call, Value, Wish
@@ -39,15 +40,14 @@ async def joined(running: Ardour, **config: Any) -> AsyncIterator[tuple[FakeAppS
         try:
             yield await next_session(host, 1), host
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task, "the bridge")
             host.close()
 
 
 async def next_session(host: FakeBridgeHost, number: int) -> FakeAppSession:
-    await host.until(lambda: len(host.sessions) >= number, f"session {number}", 30.0)
+    await host.until(lambda: len(host.sessions) >= number, f"session {number}")
     session = host.sessions[number - 1]
-    await session.until(lambda: session.syncs, "the first report", 10.0)
+    await session.until(lambda: session.syncs, "the first report")
     return session
 
 
@@ -55,7 +55,7 @@ async def wish(session: FakeAppSession, path: str, value: Value | None, moved_fr
     """Wish, and return what it was settled with; raise `ValueError` where it was rejected."""
     number = next(_NUMBERS)
     session.channel.apply([Wish(number, path, value, number, moved_from=moved_from)])
-    await session.until(lambda: number in session.settled or number in session.rejected, f"{path} = {value!r}", 15.0)
+    await session.until(lambda: number in session.settled or number in session.rejected, f"{path} = {value!r}")
     if number in session.rejected:
         raise ValueError(session.rejected[number])
     settled = session.settled[number]
@@ -67,7 +67,7 @@ async def wish(session: FakeAppSession, path: str, value: Value | None, moved_fr
 async def call(session: FakeAppSession, command: str, **arguments: Value) -> None:
     number = next(_NUMBERS)
     session.channel.invoke(Call(number, command, arguments, 10.0))
-    await session.until(lambda: number in session.results or number in session.failures, command, 15.0)
+    await session.until(lambda: number in session.results or number in session.failures, command)
     if number in session.failures:
         raise ValueError(session.failures[number])
 
@@ -81,7 +81,7 @@ async def holds(session: FakeAppSession, path: str, value: Value, tolerance: flo
             return abs(held - value) <= tolerance
         return held == value
 
-    await session.until(there, f"{path} at {value!r}", 15.0)
+    await session.until(there, f"{path} at {value!r}")
 
 
 async def heard(running: Ardour, fits: Callable[[str, tuple[Any, ...]], bool]) -> None:
@@ -169,7 +169,7 @@ async def test_what_can_be_set_is_set(running: Ardour, path: str, value: Value) 
         assert held == (pytest.approx(value, abs=1e-3) if isinstance(value, float) else value)
         del session.values[path]
         session.channel.resync()
-        await session.until(lambda: session.syncs == 2, "a full report", 10.0)
+        await session.until(lambda: session.syncs == 2, "a full report")
         await holds(session, path, value)
 
 
@@ -207,7 +207,7 @@ async def test_a_burst_arrives_whole(running: Ardour) -> None:
         numbers = range(1_000_000, 1_000_400)
         wishes = [Wish(one, "strips/Reverb/fader", (one % 400) / 400, one) for one in numbers]
         session.channel.apply(wishes)
-        await session.until(lambda: all(one in session.settled for one in numbers), "all settled", 20.0)
+        await session.until(lambda: all(one in session.settled for one in numbers), "all settled")
         assert session.rejected == {}
         told = await asyncio.to_thread(running.control.ask, f"/strip/{running.control.ssid('Reverb')}/fader")
         assert told == (pytest.approx(399 / 400, abs=1e-5),)
@@ -217,7 +217,7 @@ async def test_names_are_followed_and_set(running: Ardour) -> None:
     async with joined(running) as (session, _):
         number = running.control.ssid("Voice/Lead")
         running.control.send(f"/strip/name/{number}", "Singer")
-        await session.until(lambda: "strips/Singer/gain" in session.values, "the rename", 10.0)
+        await session.until(lambda: "strips/Singer/gain" in session.values, "the rename")
         assert [(one.moved_from, one.path) for one in session.changes if one.moved_from] == [
             ("strips/Voice%2FLead", "strips/Singer")
         ]
@@ -239,12 +239,10 @@ async def test_a_wish_on_its_way_finds_its_renamed_strip(running: Ardour) -> Non
             Wish(904, "strips/Piano/comment", "arrived", 3),
         ]
         session.channel.apply(wishes[:3])
-        await session.until(
-            lambda: {901, 902, 903} <= session.settled.keys() | session.rejected.keys(), "answers", 10.0
-        )
+        await session.until(lambda: {901, 902, 903} <= session.settled.keys() | session.rejected.keys(), "answers")
         assert session.rejected == {}
         session.channel.apply(wishes[3:])
-        await session.until(lambda: 904 in session.settled, "the last answer", 10.0)
+        await session.until(lambda: 904 in session.settled, "the last answer")
         await wish(session, "strips/Synth", None, moved_from="strips/Piano")
         await wish(session, "strips/Synth/mute", False)
 
@@ -254,7 +252,7 @@ async def test_a_strip_that_comes_renumbers_others_but_not_their_paths(running: 
         await wish(session, "master/gain", -1.0)
         before = running.control.ssid("Master")
         running.control.send("/cue/new_aux", "Phones", "", "")
-        await session.until(lambda: "strips/Phones%20-%20FB/polarity" in session.values, "the new strip", 15.0)
+        await session.until(lambda: "strips/Phones%20-%20FB/polarity" in session.values, "the new strip")
         assert session.values["master/gain"] == pytest.approx(-1.0, abs=0.01)
         running.control.register()  # the cue had made it a surface for musicians
         assert running.control.ssid("Master") != before
@@ -304,7 +302,7 @@ async def test_plugins_and_sends_changed_in_ardour_are_found(running: Ardour) ->
 
 async def test_meters_are_signals_when_wanted(running: Ardour) -> None:
     async with joined(running, meters=True) as (session, _):
-        await session.until(lambda: "strips/Drums/meter" in session.values, "a meter", 15.0)
+        await session.until(lambda: "strips/Drums/meter" in session.values, "a meter")
         assert session.values["strips/Drums/meter"] == pytest.approx(-193.0)
 
 
@@ -320,9 +318,9 @@ async def test_frozen_it_is_missed_and_thawed_it_is_back(running: Ardour) -> Non
     async with joined(running, silence=3.0) as (session, host):
         running.freeze()
         try:
-            await session.until(lambda: session.trouble, "trouble", 10.0)
+            await session.until(lambda: session.trouble, "trouble")
             assert "silent" in session.trouble
-            await session.until(lambda: session.lost_reason is not None, "the loss", 10.0)
+            await session.until(lambda: session.lost_reason is not None, "the loss")
         finally:
             running.thaw()
         again = await next_session(host, 2)
@@ -344,7 +342,7 @@ async def test_it_says_farewell_and_comes_back_with_another_session(running: Ard
         await wish(session, "strips/Synth/gain", -5.0)
         before = len(session.changes)
         await asyncio.to_thread(running.stop)
-        await session.until(lambda: session.lost_reason is not None, "the loss", 15.0)
+        await session.until(lambda: session.lost_reason is not None, "the loss")
         assert not [one for one in session.changes[before:] if not one.path.startswith("transport/")]
         await asyncio.to_thread(running.start)
         again = await next_session(host, 2)

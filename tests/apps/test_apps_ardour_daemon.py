@@ -50,7 +50,7 @@ async def desk(running: Ardour, home: Path) -> AsyncIterator[AsyncClient]:
         await asyncio.to_thread(daemon.stop)
 
 
-async def seen(look: Callable[[], Awaitable[Any]], what: str, within: float = 30.0) -> Any:
+async def seen(look: Callable[[], Awaitable[Any]], what: str, within: float = 90.0) -> Any:
     """Return the first true answer of *look*."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -121,7 +121,7 @@ async def test_the_desk_and_ardour_hold_the_same(running: Ardour, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.limit(SILENT_S + 60)
+@pytest.mark.limit(SILENT_S + 180)
 async def test_a_two_way_link_stays_silent(running: Ardour, tmp_path: Path) -> None:
     async with desk(running, tmp_path / "home") as client:
         await live(client)
@@ -136,10 +136,10 @@ async def test_a_two_way_link_stays_silent(running: Ardour, tmp_path: Path) -> N
 
         await seen(lambda: follows(0.6), "the free path follows")
         running.control.send("/strip/gain", running.control.ssid("Reverb"), -21.0)
-        await seen(lambda: follows(position(-21.0)), "the free path follows Ardour", 10.0)
+        await seen(lambda: follows(position(-21.0)), "the free path follows Ardour")
         await client.set(free, 0.3)
         await holds(client, fader, 0.3, 1e-5)
-        await asyncio.sleep(1.0)  # a late echo would come by now
+        await asyncio.sleep(5.0)  # a late echo would come by now
         paths = (fader, free, "/ardour/strips/Reverb/gain")
         before = [(await client.get(path)).revision for path in paths]
         told = await asyncio.to_thread(_counted, running, SILENT_S)
@@ -166,7 +166,7 @@ async def test_two_daemons_share_one_ardour(running: Ardour, tmp_path: Path) -> 
         await holds(one, "/ardour/strips/Synth/gain", -8.0)
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(400)
 async def test_killed_it_comes_back_as_it_was_and_another_session_as_it_is(running: Ardour, tmp_path: Path) -> None:
     async with desk(running, tmp_path / "home") as client:
         await live(client)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real_app
 LOCATION = "/blender/objects/Cube/location"
 
 
-def until(look: Callable[[], Any], what: str, within: float = 30.0) -> Any:
+def until(look: Callable[[], Any], what: str, within: float = 90.0) -> Any:
     """Return the first true answer of *look*."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -96,7 +96,7 @@ def test_both_may_be_killed_and_are_in_step_again(
             assert "/blender/objects/Unsaved/location" in app.lost_paths
         assert daemon.stop() == 0
         processes[-1].terminate()
-        assert processes[-1].wait(15) == 0
+        assert processes[-1].wait(60) == 0
     finally:
         for process in processes:
             process.kill()

@@ -249,7 +249,7 @@ async def test_the_launcher_starts_it_over_the_best_transport_there_is(tmp_path:
             assert app.transport in {"zmq", "tcp"}
             await settled(rooms, "/blender/scene/lightfast/bpm", 120.0)
             process.terminate()
-            assert await asyncio.to_thread(process.wait, 15) == 0
+            assert await asyncio.to_thread(process.wait, 60) == 0
         finally:
             process.kill()
             process.wait(10)

@@ -43,7 +43,7 @@ def inside(kind: str, folder: Path, script: str) -> None:
     program.write_text(text)
     options = ["-b", "--factory-startup", "--python-exit-code", "1", "--python"]
     line = [installation.program, *([] if installation.module else options), str(program)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
@@ -125,6 +125,17 @@ def test_values_come_back_as_they_are_held_and_drivers_win(kind: str, tmp_path: 
         # Of two wishes for one path the later holds, and both are answered.
         answers = apply.apply([Wish(1, "scene/frame_end", 90), Wish(2, "scene/frame_end", 91)], scanner)
         assert [(a.wish_id, a.value, a.refused) for a in answers] == [(1, 91, ""), (2, 91, "")]
+
+        # Setting the mode converts the rotation: what is wished besides comes after it, whichever is named first.
+        for mode, other, value in (
+            ("QUATERNION", "rotation_quaternion", (0.0, 1.0, 0.0, 0.0)),
+            ("XYZ", "rotation_euler", (0.25, 0.5, 0.75)),
+            ("ZYX", "rotation_euler", (0.75, 0.25, 0.5)),
+        ):
+            paths = ("objects/Cube/" + other, "objects/Cube/rotation_mode")
+            answers = apply.apply([Wish(1, paths[0], value), Wish(2, paths[1], mode)], scanner)
+            assert [(a.wish_id, a.value, a.refused) for a in answers] == [(1, value, ""), (2, mode, "")], answers
+        wish("objects/Cube/rotation_mode", "XYZ")
 
         material = bpy.data.materials["Material"]
         if not material.use_nodes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.blender import Desk, Joined
+from tests.support.ending import ended
 
 from lightfast.sdk import Wish
 from lightfast_bridges.blender import lightfast_bridges, lightfast_packs, lightfast_simulators
@@ -26,13 +27,12 @@ async def running(desk: Desk, name: str = "") -> AsyncIterator[Joined]:
     task = asyncio.ensure_future(simulator.run(("127.0.0.1", 0), 0, lambda address: ready.set()))
     try:
         app = await desk.joined(before + 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await ready.wait()
         yield app
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await app.until(lambda: bool(app.gone), "a goodbye", 5)
+        await ended(task, "the simulator")
+        await app.until(lambda: bool(app.gone), "a goodbye", 60)
 
 
 async def test_it_joins_says_that_it_is_one_and_keeps_a_scene(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_it_joins_says_that_it_is_one_and_keeps_a_scene(tmp_path: Path) ->
         assert app.values["objects/Cube/location"] == (0.0, 0.0, 0.0)
         assert await app.wish("scene/lightfast/bpm", 128.5) == 128.5
         app.channel.apply([Wish(0, "scene/frame_current", 48, revision=0, signal=True)])  # is told, not answered
-        await app.until(lambda: app.values["scene/frame_current"] == 48, "frame 48", 5)
+        await app.until(lambda: app.values["scene/frame_current"] == 48, "frame 48", 60)
         held = await app.wish("objects/Cube/location", (0.1, 0.0, 0.0))
         assert held is not None
         assert close(held, (0.1, 0.0, 0.0))
@@ -85,6 +85,18 @@ async def test_its_commands_report_what_they_do_and_it_does_not_pretend_to_rende
                 await app.call(command)
         with pytest.raises(RuntimeError, match="needs the argument 'kind'"):
             await app.call("create_object")
+
+
+async def test_what_is_made_in_a_color_has_it(tmp_path: Path) -> None:
+    async with Desk(tmp_path) as desk, running(desk) as app:
+        await app.call("create_object", kind="cube", name="Box", color=(1.0, 0.0, 0.0))
+        await app.until(lambda: app.values.get("materials/Box/base_color") == (1.0, 0.0, 0.0, 1.0), "the material")
+        assert app.values["objects/Box/active_material"] == "Box"
+        await app.call("create_object", kind="point_light", name="Lamp", color=(0.0, 0.5, 1.0))
+        await app.until(lambda: app.values.get("lights/Lamp/color") == (0.0, 0.5, 1.0), "the light")
+        for kind, color in (("camera", (1.0, 0.0, 0.0)), ("cube", (2.0, 0.0, 0.0))):
+            with pytest.raises(RuntimeError, match="color is for meshes and lights"):
+                await app.call("create_object", kind=kind, color=color)
 
 
 async def test_restarted_it_is_the_same_document_in_the_factory_state(tmp_path: Path) -> None:

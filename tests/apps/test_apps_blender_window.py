@@ -116,7 +116,7 @@ async def test_a_window_joins_follows_its_user_and_applies_wishes(tmp_path: Path
             await app.until(lambda: bool(app.gone), "the goodbye")
             lost = time.time_ns()
             away.touch()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while away.exists():
                     await asyncio.sleep(0.02)
             await desk.open()

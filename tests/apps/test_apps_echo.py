@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.support.joined import until
 from tests.support.studio import Studio, studio
 from tests.support.studio_members import HANDY, ArdourMember, BlenderMember, HandyTouchDesigner
+from tests.support.waiting import until
 
 from lightfast.client import Client
 from lightfast.core.errors import LightfastError
@@ -47,7 +47,7 @@ class Ear:
 
     def __enter__(self) -> Ear:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from tests.support.daemon import Daemon
-from tests.support.joined import until
 from tests.support.studio import Ledger, Studio, Witness, studio
+from tests.support.waiting import until
 
 from lightfast.client import Client
 from lightfast.core.clock import SYSTEM

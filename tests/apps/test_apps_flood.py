@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support import flood
 from tests.support.blender_house import house
 from tests.support.desk import until
@@ -21,6 +22,7 @@ CHANGES = 50_000
 WAVES = 3
 
 
+@pytest.mark.limit(500)
 async def test_fifty_thousand_changes_at_once(tmp_path: Path) -> None:
     async with house(tmp_path, zeromq=False) as rooms:
         process = subprocess.Popen([sys.executable, flood.__file__, str(rooms.home), str(CHANGES), str(WAVES)])
@@ -37,10 +39,10 @@ async def test_fifty_thousand_changes_at_once(tmp_path: Path) -> None:
             begin = time.perf_counter()
             last = f"/flood/v/{CHANGES - 1}"
             while rooms.value(last) != WAVES:
-                assert time.perf_counter() - begin < 60
+                assert time.perf_counter() - begin < 400
                 start = time.perf_counter()
                 applied = await rooms.store.apply([Set("/other/level", len(waits) + 0.5)], origin="client:test")
-                await until(lambda: _settled(rooms, applied.revision), seconds=10.0)  # noqa: B023
+                await until(lambda: _settled(rooms, applied.revision), seconds=60.0)  # noqa: B023
                 waits.append(time.perf_counter() - start)
                 await asyncio.sleep(0.01)
             took = time.perf_counter() - begin

@@ -25,7 +25,7 @@ from lightfast_bridges.blender import headless
 from lightfast_link.value import kind_of
 
 pytestmark = pytest.mark.real_app
-REST_S = 0.4
+REST_S = 1.0
 KNOWN = ("/blender/materials/Dots%20Stroke/",)
 """Paths that only some versions of Blender have."""
 Step = tuple[str, Callable[[Desk], Any]]
@@ -89,10 +89,10 @@ class Transcript:
     def run(self) -> None:
         """Run the script."""
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(60)
         try:
+            self._rest()
             for name, step in SCRIPT:
-                self._rest()
                 self._events.clear()
                 try:
                     how = str(step(self.desk))

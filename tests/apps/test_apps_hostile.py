@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 from tests.support.chaos import UdpRelay
 from tests.support.daemon import Daemon
-from tests.support.joined import BRIDGES, until
+from tests.support.joined import BRIDGES
 from tests.support.studio import Studio, studio
+from tests.support.waiting import until
 
 from lightfast.api.v1 import links_pb2
 from lightfast.client import Client
@@ -379,7 +380,7 @@ def test_no_code_in_a_link(desk: Studio, text: str) -> None:
         began = time.monotonic()
         with pytest.raises((LightfastError, ValueError)):
             desk.client.link("/a/source", "/a/target", **{setting: text})
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
     with pytest.raises((LightfastError, ValueError)):
         desk.client.link("/a/source", "/a/target", inputs={text: "/a/other"}, expression="x")
 
@@ -393,7 +394,7 @@ def test_no_endless_formula_in_a_link(desk: Studio, text: str) -> None:
             for value in (1e308, 9.0, -1.0, 0.0):
                 desk.client.set("/heavy/source", value)
             desk.client.delete_link(link.link_id)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_curves_and_rates_of_no_use(desk: Studio) -> None:

@@ -16,6 +16,7 @@ from lightfast_bridges.midi.clock import CONTINUE, SONG_POSITION, START, STOP, T
 from lightfast_bridges.midi.following import Following
 from lightfast_bridges.midi.schedule import Schedule
 from lightfast_bridges.midi.sender import MAX_WAITING, Sender
+from lightfast_bridges.midi.surface import message_of
 from lightfast_bridges.midi.timecode import RATES, TimecodeReader
 
 tempi = st.floats(20, 999)
@@ -217,11 +218,11 @@ def test_the_sender_keeps_order_bounds_and_the_newest() -> None:
     sender = Sender(send, Schedule(clock=True, rate=None), failed.append)
     sender.start()
     done: list[str] = []
-    assert sender.post(b"first", done.append)
+    assert sender.post(b"first", done=done.append)
     assert entered.wait(30)
     for number in range(200):
         assert sender.post(b"cc%d" % number, key="fader")
-    accepted = sum(sender.post(b"note", done.append) for _ in range(MAX_WAITING + 50))
+    accepted = sum(sender.post(b"note", done=done.append) for _ in range(MAX_WAITING + 50))
     assert accepted == MAX_WAITING - 1  # one place is the fader's
     stuck.set()
     sender.close()
@@ -229,6 +230,46 @@ def test_the_sender_keeps_order_bounds_and_the_newest() -> None:
     assert done == [""] * (accepted + 1)
     assert not failed
     assert not sender.post(b"late")
+
+
+def test_two_halves_stay_together() -> None:
+    """A newer value comes while the upper half of an older one is sent: its lower half does not go before its upper."""
+    stuck, entered = threading.Event(), threading.Event()
+    sent: list[bytes] = []
+
+    def send(message: bytes) -> None:
+        entered.set()
+        stuck.wait(30)
+        sent.append(message)
+
+    sender = Sender(send, Schedule(clock=False, rate=None), lambda _: None)
+    sender.start()
+    older, newer = (message_of("ch/1/cc14/1", value, [1]) for value in (5 << 7 | 6, 7 << 7 | 8))
+    assert sender.post(*older, key="ch/1/cc14/1")
+    assert entered.wait(30)
+    assert sender.post(*newer, key="ch/1/cc14/1")
+    stuck.set()
+    sender.close()
+    assert sent == [*older, *newer]
+
+
+def test_half_a_value_is_not_sent() -> None:
+    """Of a controller with 14 bits the lower half belongs to the upper one that did not go."""
+    sent: list[bytes] = []
+    done: list[str] = []
+
+    def send(message: bytes) -> None:
+        if message == b"upper":
+            raise OSError("gone")
+        sent.append(message)
+
+    sender = Sender(send, Schedule(clock=False, rate=None), lambda _: None)
+    sender.start()
+    sender.post(b"upper", b"lower", done=done.append)
+    sender.post(b"other", done=done.append)
+    sender.close()
+    assert sent == [b"other"]
+    assert ["gone" in reason for reason in done] == [True, False]
 
 
 def test_a_port_that_fails_is_told() -> None:
@@ -240,7 +281,7 @@ def test_a_port_that_fails_is_told() -> None:
 
     sender = Sender(send, Schedule(clock=False, rate=None), failed.append)
     sender.start()
-    sender.post(b"x", done.append)
+    sender.post(b"x", done=done.append)
     sender.close()
     assert "gone" in failed[0]
     assert "gone" in done[0]

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.jack import Jack, jack_server
-from tests.support.joined import Desk, daemon_with, desk, frozen, until
+from tests.support.joined import Desk, daemon_with, desk, frozen
 from tests.support.midi_jack import Device
+from tests.support.waiting import until
 
 from lightfast.core.errors import LightfastError
 from lightfast_bridges.midi.timecode import RATES, TimecodeReader, full_frame, quarter_frame

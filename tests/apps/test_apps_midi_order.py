@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.ending import ended
 from tests.support.midi import FakeBackend, Host, Noted, until
 
 from lightfast.sdk import Change, Hello, Value
@@ -96,8 +97,7 @@ async def late(**config: Any) -> AsyncIterator[tuple[Late, FakeBackend]]:
         yield host, backend
     finally:
         backend.stuck.set()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await ended(running, "the bridge")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 from PIL import Image
-from tests.support.joined import Desk, daemon_with, desk, frozen, until
+from tests.support.joined import Desk, daemon_with, desk, frozen
 from tests.support.netns import Network, network
 from tests.support.obs import PASSWORD, PORT, Client, Obs
+from tests.support.waiting import until
 
 from lightfast.core.errors import LightfastError
 from lightfast.sdk import Simulator
@@ -261,7 +262,7 @@ async def test_contract_and_a_wrong_password(other: list[Client], net: Network) 
             host = FakeBridgeHost({"url": URL, "password": password})
             task = asyncio.ensure_future(ObsBridge().run(host))
             try:
-                await host.until(lambda: host.absences, "the reason", 20.0)  # noqa: B023
+                await host.until(lambda: host.absences, "the reason")  # noqa: B023
             finally:
                 task.cancel()
             assert reason in host.absences[0]

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.support.ending import ended
 
 from lightfast.sdk import BridgeError
 from lightfast.sdk.testing import FakeBridgeHost
 from lightfast_bridges.obs.bridge import ObsBridge
 from lightfast_bridges.obs.settings import settings_of
 
-QUICK = {"poll": 0.1, "patience": 0.5, "gone": 1.5}
+QUICK = {"poll": 0.1, "patience": 5.0, "gone": 15.0}
 SECRET = "open sesame"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -32,14 +33,13 @@ async def tcp(serve: Serve) -> AsyncIterator[int]:
 
 
 @contextlib.asynccontextmanager
-async def looking(port: int) -> AsyncIterator[tuple[FakeBridgeHost, asyncio.Task[None]]]:
-    host = FakeBridgeHost({"url": f"ws://127.0.0.1:{port}", "password": SECRET, **QUICK})
+async def looking(port: int, **config: Any) -> AsyncIterator[tuple[FakeBridgeHost, asyncio.Task[None]]]:
+    host = FakeBridgeHost({"url": f"ws://127.0.0.1:{port}", "password": SECRET, **QUICK, **config})
     task = asyncio.ensure_future(ObsBridge().run(host))
     try:
         yield host, task
     finally:
-        task.cancel()
-        await asyncio.wait({task}, timeout=5.0)
+        await ended(task, "the bridge")
 
 
 def port_of(server: Any) -> int:
@@ -64,7 +64,7 @@ async def test_a_redirection_is_not_followed() -> None:
             writer.close()
 
         async with tcp(redirecting) as port, looking(port) as (host, task):
-            await host.until(lambda: len(host.absences) > 1, "two refusals", 15.0)
+            await host.until(lambda: len(host.absences) > 1, "two refusals")
             assert not task.done()
     assert called == 0
     assert "not obs-websocket" in host.absences[0]
@@ -80,7 +80,7 @@ async def test_another_program_on_the_port(answer: bytes) -> None:
         writer.close()
 
     async with tcp(serve) as port, looking(port) as (host, task):
-        await host.until(lambda: len(host.absences) > 1, "two looks", 15.0)
+        await host.until(lambda: len(host.absences) > 1, "two looks")
         assert not task.done()
         assert f"127.0.0.1:{port}" in host.absences[0]
         assert SECRET not in "".join(host.absences)
@@ -125,8 +125,11 @@ async def test_an_obs_that_answers_nonsense_is_given_up_in_words(strange: str) -
             async for text in socket:
                 await socket.send(STRANGE[strange](json.loads(text)["d"]))
 
-    async with serve(nonsense, "127.0.0.1", 0) as server, looking(port_of(server)) as (host, task):
-        await host.until(lambda: len(host.absences) > 1 or task.done(), "two looks", 20.0)
+    async with (
+        serve(nonsense, "127.0.0.1", 0) as server,
+        looking(port_of(server), patience=0.5, gone=1.5) as (host, task),
+    ):
+        await host.until(lambda: len(host.absences) > 1 or task.done(), "two looks")
         if task.done():
             task.result()
         assert not host.sessions or host.sessions[-1].lost_reason is not None
@@ -140,7 +143,7 @@ async def test_a_greeting_that_is_too_deep() -> None:
         await socket.wait_closed()
 
     async with serve(deep, "127.0.0.1", 0) as server, looking(port_of(server)) as (host, task):
-        await host.until(lambda: host.absences or task.done(), "word of it", 15.0)
+        await host.until(lambda: host.absences or task.done(), "word of it")
         if task.done():
             task.result()
         assert "not obs-websocket" in host.absences[0]
@@ -167,7 +170,7 @@ with socket.socket() as probe:
 async def main():
     host = FakeBridgeHost({"url": f"ws://127.0.0.1:{port}"})
     task = asyncio.ensure_future(ObsBridge().run(host))
-    await host.until(lambda: len(host.absences) > 1, "two looks", 20.0)
+    await host.until(lambda: len(host.absences) > 1, "two looks")
     task.cancel()
 asyncio.run(main())
 print(sorted(name for name in sys.modules if name.partition(".")[0] == "websockets"))

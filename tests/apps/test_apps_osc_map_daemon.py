@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import daemon
-from tests.support.osc_live import free_port
+from tests.support.ports import free_port
 
 from lightfast.client import Client
 from lightfast.core.errors import LightfastError
@@ -34,7 +35,7 @@ parameters:
 
 
 def until(found: Callable[[], Any], wanted: Any, shown: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while True:
         try:
             held = found()
@@ -47,11 +48,19 @@ def until(found: Callable[[], Any], wanted: Any, shown: Callable[[], Any]) -> No
 
 
 def heard(device: socket.socket, wanted: tuple[str, tuple[Any, ...]]) -> None:
-    device.settimeout(40)
-    while True:
-        message = decode(device.recv(4096))[0]
+    """Take what the device is sent until it is *wanted*; it is asked again and again whether it is there."""
+    deadline = time.monotonic() + 60
+    others: Counter[str] = Counter()
+    while (left := deadline - time.monotonic()) > 0:
+        device.settimeout(left)
+        try:
+            message = decode(device.recv(4096))[0]
+        except TimeoutError:
+            break
         if (message.address, message.args) == wanted:
             return
+        others[f"{message.address} {message.args}"] += 1
+    raise AssertionError(f"the device was not sent {wanted}, but {dict(others)}")
 
 
 def written(client: Client, path: str, value: float) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
+from tests.support.ending import ended
 
 from lightfast.sdk import Bridge
 from lightfast.sdk.osc import decode
@@ -60,8 +61,7 @@ async def beside(kind: str, answer: Answer) -> AsyncIterator[tuple[FakeBridgeHos
     try:
         yield host, stranger, task
     finally:
-        task.cancel()
-        await asyncio.wait({task}, timeout=5.0)
+        await ended(task, "the bridge")
         host.close()
         transport.close()
 
@@ -70,7 +70,7 @@ async def beside(kind: str, answer: Answer) -> AsyncIterator[tuple[FakeBridgeHos
 @pytest.mark.parametrize("kind", BRIDGES)
 async def test_a_stranger_is_left_in_peace(kind: str, stranger: str) -> None:
     async with beside(kind, STRANGERS[stranger]) as (host, program, task):
-        await host.until(lambda: host.absences or host.sessions or task.done(), "word of it", 15.0)
+        await host.until(lambda: host.absences or host.sessions or task.done(), "word of it")
         for _ in range(100):  # it looks again
             if len(program.heard) > 2 * len(HARMLESS[kind]) or task.done():
                 break

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.support.ending import ended
 from tests.support.osc_live import until
 from tests.support.oscquery import Node, SmallServer
 
@@ -18,6 +19,8 @@ from lightfast.sdk import Call, Wish
 from lightfast.sdk.testing import FakeBridgeHost, check_bridge
 from lightfast.sdk.testing.fakes import FakeAppSession
 from lightfast_bridges.oscquery.bridge import OscQueryBridge
+from lightfast_bridges.oscquery.nodes import Tree
+from lightfast_bridges.oscquery.remote import Remote
 
 NODES: dict[str, Any] = {
     "/level": ("f", [0.5], {"RANGE": [{"MIN": 0, "MAX": 1}], "UNIT": ["gain.linear"], "DESCRIPTION": "The level."}),
@@ -51,22 +54,21 @@ async def joined(server: SmallServer, **config: Any) -> AsyncIterator[FakeBridge
     try:
         yield host
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        await ended(task, "the bridge")
         host.close()
 
 
 async def first(host: FakeBridgeHost) -> FakeAppSession:
-    await host.until(lambda: host.sessions or host.absences, "a hello", 20.0)
+    await host.until(lambda: host.sessions or host.absences, "a hello")
     assert host.sessions, host.absences
     session = host.sessions[-1]
-    await session.until(lambda: session.syncs, "the full report", 20.0)
+    await session.until(lambda: session.syncs, "the full report")
     return session
 
 
 async def settled(session: FakeAppSession, number: int, path: str, value: Any) -> Any:
     session.channel.apply([Wish(number, path, value, revision=number)])
-    await session.until(lambda: number in session.settled or number in session.rejected, f"an answer to {path}", 20.0)
+    await session.until(lambda: number in session.settled or number in session.rejected, f"an answer to {path}")
     assert number in session.settled, session.rejected
     return session.settled[number]
 
@@ -107,7 +109,6 @@ async def test_changes_cross_both_ways() -> None:
                 == (0.25, (3.0, 2.0, 1.0), True)
             ),
             "changes of the server",
-            20.0,
         )
         assert await settled(session, 1, "level", 0.75) == 0.75
         assert await settled(session, 2, "on", False) is False
@@ -118,12 +119,12 @@ async def test_changes_cross_both_ways() -> None:
         assert await settled(session, 7, "level", 0.75) == 0.75  # what it holds already
         for number, (path, value) in enumerate([("read", 1.0), ("nothing", 1.0), ("level", None), ("count", "x")], 10):
             session.channel.apply([Wish(number, path, value, revision=number)])
-            await session.until(functools.partial(session.rejected.get, number), path, 20.0)
+            await session.until(functools.partial(session.rejected.get, number), path)
         session.channel.invoke(Call(1, "bang"))
-        await session.until(lambda: 1 in session.results, "the command", 20.0)
+        await session.until(lambda: 1 in session.results, "the command")
         await until(lambda: ("/bang", ()) in server.heard)
         session.channel.invoke(Call(2, "boom"))
-        await session.until(lambda: 2 in session.failures, "the refusal", 20.0)
+        await session.until(lambda: 2 in session.failures, "the refusal")
 
 
 async def test_what_the_server_makes_of_a_value_is_what_it_holds() -> None:
@@ -136,7 +137,7 @@ async def test_what_the_server_makes_of_a_value_is_what_it_holds() -> None:
         session = await first(host)
         assert await settled(session, 1, "level", 0.77) == 0.8
         session.channel.apply([Wish(2, "count", 9, revision=2)])
-        await session.until(lambda: 2 in session.rejected, "the refusal", 20.0)
+        await session.until(lambda: 2 in session.rejected, "the refusal")
         assert "kept 3" in session.rejected[2]
 
 
@@ -145,10 +146,10 @@ async def test_a_server_that_tells_nothing_is_polled() -> None:
         session = await first(host)
         assert not server.sockets
         server.nodes["/level"].value = [0.125]
-        await session.until(lambda: session.values["level"] == 0.125, "a change", 20.0)
+        await session.until(lambda: session.values["level"] == 0.125, "a change")
         assert await settled(session, 1, "level", 0.5) == 0.5
         server.nodes["/new"] = Node("f", [1.0])
-        await host.until(lambda: len(host.sessions) == 2, "another structure", 20.0)
+        await host.until(lambda: len(host.sessions) == 2, "another structure")
         assert (await first(host)).values["new"] == 1.0
 
 
@@ -157,23 +158,54 @@ async def test_structure_is_followed() -> None:
         session = await first(host)
         server.nodes["/added/here"] = Node("f", [7.0])
         server.tell("PATH_ADDED", "/added/here")
-        await host.until(lambda: len(host.sessions) == 2, "the addition", 20.0)
+        await host.until(lambda: len(host.sessions) == 2, "the addition")
         second = await first(host)
         assert second.values["added/here"] == 7.0
         assert second.hello.generation > session.hello.generation  # its own values hold
         await until(lambda: any("/added/here" in paths for paths in server.sockets.values()))
         server.turn("/added/here", [8.0])
-        await second.until(lambda: second.values["added/here"] == 8.0, "a change of the new one", 20.0)
+        await second.until(lambda: second.values["added/here"] == 8.0, "a change of the new one")
         server.nodes["/renamed"] = server.nodes.pop("/level")
         server.tell("PATH_RENAMED", {"OLD": "/level", "NEW": "/renamed"})
-        await second.until(lambda: "renamed" in second.values, "the rename", 20.0)
+        await second.until(lambda: "renamed" in second.values, "the rename")
         assert any(change.moved_from == "level" for change in second.changes)
-        await host.until(lambda: len(host.sessions) == 3, "the new structure", 20.0)
+        await host.until(lambda: len(host.sessions) == 3, "the new structure")
         third = await first(host)
         assert await settled(third, 1, "renamed", 0.25) == 0.25
         del server.nodes["/count"]
         server.tell("PATH_CHANGED", "/")
-        await third.until(lambda: "count" not in third.values, "the removal", 20.0)
+        await third.until(lambda: "count" not in third.values, "the removal")
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["the same structure", "another structure"])
+async def test_what_is_told_while_the_tree_is_read_is_newer(monkeypatch: pytest.MonkeyPatch, another: bool) -> None:
+    async with SmallServer(nodes()) as server, joined(server) as host:
+        session = await first(host)
+        await until(lambda: any("/level" in paths for paths in server.sockets.values()))
+        read, told = Remote.tree, asyncio.Event()
+
+        async def slow(remote: Remote) -> Tree:
+            """Answer with what was there before the server told the new value."""
+            tree = await read(remote)
+            if not told.is_set():
+                server.turn("/level", [0.75])
+                await until(lambda: session.values["level"] == 0.75)
+                told.set()
+            return tree
+
+        monkeypatch.setattr(Remote, "tree", slow)
+        if another:
+            server.nodes["/added"] = Node("f", [7.0])
+            server.tell("PATH_ADDED", "/added")
+        else:
+            session.channel.resync()
+        await until(lambda: len(host.sessions) == 2 or session.syncs == 2)
+        assert told.is_set()
+        last = await first(host)
+        assert last.values["level"] == 0.75
+        server.turn("/count", [4])  # all that was read is reported before what comes then
+        await last.until(lambda: last.values["count"] == 4, "what is told then")
+        assert last.values["level"] == 0.75
 
 
 async def test_a_broken_socket_is_mended_and_listens_to_all_again() -> None:
@@ -182,10 +214,10 @@ async def test_a_broken_socket_is_mended_and_listens_to_all_again() -> None:
         await until(lambda: any("/level" in paths for paths in server.sockets.values()))
         await server.drop()
         server.nodes["/level"].value = [0.0625]  # while nobody listened
-        await session.until(lambda: session.values["level"] == 0.0625, "what was missed", 20.0)
+        await session.until(lambda: session.values["level"] == 0.0625, "what was missed")
         await until(lambda: any("/level" in paths for paths in server.sockets.values()))
         server.turn("/level", [0.875])
-        await session.until(lambda: session.values["level"] == 0.875, "what is told again", 20.0)
+        await session.until(lambda: session.values["level"] == 0.875, "what is told again")
         assert len(host.sessions) == 1
 
 
@@ -193,9 +225,9 @@ async def test_it_goes_and_returns() -> None:
     async with SmallServer(nodes()) as server, joined(server) as host:
         session = await first(host)
         await server.stop()
-        await session.until(lambda: session.lost_reason, "its absence", 30.0)
+        await session.until(lambda: session.lost_reason, "its absence")
         await server.start()
-        await host.until(lambda: len(host.sessions) == 2, "its return", 30.0)
+        await host.until(lambda: len(host.sessions) == 2, "its return")
         assert (await first(host)).mount == "/small"
 
 
@@ -205,7 +237,7 @@ async def test_udp_from_anybody_is_not_believed() -> None:
         ours = host._sockets[0].address[1]
         server._udp.sendto(encode("/level", 1.0), ("127.0.0.1", ours))
         server.turn("/level", [0.375])
-        await session.until(lambda: session.values["level"] == 0.375, "the right one", 20.0)
+        await session.until(lambda: session.values["level"] == 0.375, "the right one")
         assert [change.value for change in session.changes if change.path == "level"] == [0.5, 0.375]
 
 
@@ -233,11 +265,11 @@ async def test_a_hostile_answer_is_refused_with_a_reason(path: str, answer: byte
     async with SmallServer(nodes()) as server:
         server.raw[path] = answer
         async with joined(server) as host:
-            await host.until(lambda: host.absences or host.sessions, "the reason", 30.0)
+            await host.until(lambda: host.absences or host.sessions, "the reason")
             assert not host.sessions
             assert reason in host.absences[0]
             del server.raw[path]  # it comes to its senses
-            await host.until(lambda: host.sessions, "a hello", 30.0)
+            await host.until(lambda: host.sessions, "a hello")
 
 
 async def test_odd_nodes_cost_themselves_alone() -> None:
@@ -279,6 +311,6 @@ async def test_a_flood_of_frames_is_borne() -> None:
         for wrong in (b"", b"\xff" * 100, b"/level\0\0,f\0\0", "{", "[" * 5000, '{"COMMAND": 5}', '{"COMMAND": "X"}'):
             await socket.send(wrong)
         server.turn("/level", [1.0])
-        await session.until(lambda: session.values["level"] == 1.0, "the last value", 30.0)
+        await session.until(lambda: session.values["level"] == 1.0, "the last value")
         reports = len([change for change in session.changes if change.path == "level"])
         assert reports < 5000  # gathered, not told one by one

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.support.joined import Desk, daemon_with, desk, frozen, until
-from tests.support.puredata import Pd, udp_port
+from tests.support.joined import Desk, daemon_with, desk, frozen
+from tests.support.ports import free_port
+from tests.support.puredata import Pd
+from tests.support.waiting import until
 
 from lightfast.core.errors import LightfastError
 from lightfast_link.value import close
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.real_app
 
 @pytest.fixture(scope="module")
 def pd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pd]:
-    found = Pd(tmp_path_factory.mktemp("pd"), udp_port())
+    found = Pd(tmp_path_factory.mktemp("pd"), free_port())
     try:
         found.start()
         yield found

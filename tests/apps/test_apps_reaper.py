@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.osc_live import free_port, until
+from tests.support.ending import ended
+from tests.support.osc_live import until
+from tests.support.ports import free_port
 from tests.support.reaper import OURS, QUICK, bridged, call, holds, joined, joint, refusal, running, song, wish
 
 from lightfast.sdk import BridgeError, Wish
@@ -34,7 +36,7 @@ async def test_contract(tmp_path: Path) -> None:
         },
         reply_port=reply_port,
         wish=("tracks/Drums/volume", -6.0),
-        patience=20.0,
+        patience=60.0,
     )
 
 
@@ -84,8 +86,9 @@ async def test_all_tracks_are_reached_not_the_first_eight(count: int, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.limit(180)
-async def test_two_hundred_tracks(tmp_path: Path) -> None:
+@pytest.mark.limit(400)
+async def test_two_hundred_tracks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightfast_bridges.reaper.wishes.ANSWER", 10.0)  # both share one processor, which may be busy
     async with joint(tmp_path, song(200, fx=2), silence=20.0) as (reaper, session):
         assert session.values["surface/tracks"] == 200
         assert session.values["tracks/T200/fx/2/parameters/2/value"] == 0.25
@@ -96,7 +99,7 @@ async def test_two_hundred_tracks(tmp_path: Path) -> None:
         await wish(session, 1, "tracks/T137/pan", 0.5)
         assert reaper.project.tracks[136].pan == pytest.approx(0.5)
         session.channel.apply([Wish(number, f"tracks/T{number:03d}/volume", -1.0, number) for number in range(2, 201)])
-        await session.until(lambda: len(session.settled) == 200, "all settled", 60.0)
+        await session.until(lambda: len(session.settled) == 200, "all settled", 150.0)
         assert {round(to_db(track.volume), 3) for track in reaper.project.tracks[1:]} == {-1.0}
 
 
@@ -152,7 +155,7 @@ async def test_many_wishes_on_one_path_all_get_an_answer(tmp_path: Path) -> None
         for number in range(1, 301):
             path = "tracks/Drums/volume" if number % 2 else "tracks/Bass/fx/1/parameters/1/value"
             session.channel.apply([Wish(number, path, number / 300 if number % 2 == 0 else -number / 10, number)])
-        await session.until(lambda: len(session.settled) == 300, "all settled", 20.0)
+        await session.until(lambda: len(session.settled) == 300, "all settled")
         assert to_db(reaper.project.tracks[0].volume) == pytest.approx(-29.9, abs=1e-3)
         assert reaper.project.tracks[1].fx[0].parameters[0].value == 1.0
 
@@ -172,7 +175,7 @@ async def test_changes_in_reaper_are_reported(tmp_path: Path) -> None:
         await holds(session, "tracks/Bass/fx/1/parameters/4/value", 0.875)
         await holds(session, "transport/tempo", 133.0)
         await holds(session, "transport/playing", True)
-        await session.until(lambda: session.values["transport/position"] > 0.05, "the position", 10.0)  # type: ignore[operator]
+        await session.until(lambda: session.values["transport/position"] > 0.05, "the position")  # type: ignore[operator]
         user.play(on=False)
         await holds(session, "transport/playing", False)
         assert all(not change.path.startswith("tracks/Track") for change in session.changes)
@@ -351,17 +354,27 @@ async def test_a_flood_of_meters_does_not_drown_the_rest(tmp_path: Path) -> None
             assert 0 <= level <= 1
             assert next(leaf for leaf in session.hello.parameters if leaf.pattern == "tracks/*/vu").signal
         finally:
-            noise.cancel()
-            await asyncio.wait({noise})
+            await ended(noise, "the noise")
+
+
+async def test_one_that_says_nothing_any_more_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, or runs on another machine: then the system does not say that nobody has its port."""
+    monkeypatch.setattr("lightfast_bridges.reaper.session.BEAT", 60.0)
+    async with running() as reaper, bridged(reaper, tmp_path, silence=1.5) as host:
+        session = await joined(host)
+        await reaper.stop()
+        await session.until(lambda: session.lost_reason, "the loss")
+        assert "silent" in str(session.lost_reason)
 
 
 async def test_kill_and_return(tmp_path: Path) -> None:
-    async with running() as reaper, bridged(reaper, tmp_path) as host:
+    """It is missed at once: who is back before it would count as silent holds other values, and no wish of ours."""
+    async with running() as reaper, bridged(reaper, tmp_path, silence=60.0) as host:
         first = await joined(host)
         await reaper.stop()
-        await first.until(lambda: first.lost_reason, "the loss", 15.0)
-        assert "silent" in str(first.lost_reason)
-        await host.until(lambda: host.absences, "the reason", 15.0)
+        await first.until(lambda: first.lost_reason, "the loss")
+        assert "nothing listens" in str(first.lost_reason)
+        await host.until(lambda: host.absences, "the reason")
         assert "pattern config Lightfast" in host.absences[-1]
         reaper.project.tracks[0].volume = to_volume(-33.0)
         reaper.start()
@@ -376,7 +389,7 @@ async def test_resync_reports_everything_again(tmp_path: Path) -> None:
         first = set(session.values)
         session.changes.clear()
         session.channel.resync()
-        await session.until(lambda: session.syncs == 2, "the second report", 15.0)
+        await session.until(lambda: session.syncs == 2, "the second report")
         assert {change.path for change in session.changes} >= first
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from lightfast.sdk import AppSession, Change, Value
+from lightfast.sdk import AppSession, Change, Value, Wish
 from lightfast_bridges.reaper.mirror import Mirror
-from lightfast_bridges.reaper.wishes import Wishes
+from lightfast_bridges.reaper.wishes import Wishes, presets_first
 
 TEMPO = "/tempo/raw"
 
@@ -36,3 +36,14 @@ def test_what_is_told_before_the_echo_in_one_wake_up_is_not_reported_behind_it()
     assert ears.heard == [("settled", 93.0)]
     mirror.hear([(TEMPO, "f", (93.0,)), (TEMPO, "f", (150.0,))])
     assert ears.heard[1:] == [("settled", 93.0), ("reported", 150.0)], "what is told after it is news"
+
+
+def test_a_preset_is_loaded_before_the_parameters_of_the_same_scene() -> None:
+    """It sets them all: what is wished of them besides would be undone. A later wish stays the later one."""
+    parameter, preset = "tracks/Bass/fx/1/parameters/1/value", "tracks/Bass/fx/1/preset"
+    scene = [Wish(1, parameter, 0.25, 7), Wish(2, preset, "Warm", 7), Wish(3, "tracks/Bass/mute", True, 7)]
+    assert [wish.wish_id for wish in presets_first(scene)] == [2, 1, 3]
+    later = [Wish(1, parameter, 0.25, 7), Wish(2, preset, "Warm", 8)]
+    assert [wish.wish_id for wish in presets_first(later)] == [1, 2]
+    renamed = [Wish(1, "tracks/Bass", None, 7, moved_from="tracks/Low"), Wish(2, preset, "Warm", 7)]
+    assert [wish.wish_id for wish in presets_first(renamed)] == [1, 2]

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 from tests.support.daemon import Daemon
-from tests.support.osc_live import free_port
+from tests.support.ending import ended
+from tests.support.ports import free_port
 from tests.support.reaper import DEFAULT, bridged, holds, joined, joint, refusal, running, song, wish, written
 
 from lightfast.client import AsyncClient
@@ -57,7 +58,7 @@ async def test_wishes_for_tracks_wait_until_it_is_known_which_is_which(tmp_path:
         channel._mirror.alarm()
         session.channel.apply([Wish(1, "tracks/Reverb/volume", -40.0, 1), Wish(2, "transport/tempo", 90.0, 2)])
         assert len(channel._kept) == 1
-        await session.until(lambda: {1, 2} <= session.settled.keys(), "both settled", 15.0)
+        await session.until(lambda: {1, 2} <= session.settled.keys(), "both settled")
         assert to_db(reaper.project.tracks[2].volume) == pytest.approx(-40.0)
 
 
@@ -139,7 +140,7 @@ async def test_another_project_is_another_document(tmp_path: Path) -> None:
             other = Project(tracks=[Track("Alone")])
             reaper.user.open(other)
             written(tmp_path, other.tracks, "/songs/two.rpp", 2)
-            await first.until(lambda: first.lost_reason, "the end", 15.0)
+            await first.until(lambda: first.lost_reason, "the end")
             second = await joined(host, 2)
             assert second.hello.document_id == "/songs/two.rpp"
             assert "tracks/Drums/volume" not in second.values
@@ -228,7 +229,7 @@ async def test_a_file_that_cannot_be_asked_is_explained(tmp_path: Path) -> None:
     mute = "TRACK_VOLUME f/track/@/volume/db\nTIME f/time\n"
     async with running(patterns=mute) as reaper, bridged(reaper, tmp_path) as host:
         reaper.project.playing = True
-        await host.until(lambda: any("is heard" in one for one in host.absences), "the reason", 15.0)
+        await host.until(lambda: any("is heard" in one for one in host.absences), "the reason")
         assert "/device/track/select" in host.absences[-1]
         assert not host.sessions
 
@@ -257,7 +258,7 @@ async def test_a_taken_reply_port_is_named_with_its_holder(tmp_path: Path) -> No
         assert found.level == "error"
         assert f"process {os.getpid()}" in found.what
         async with running() as reaper, bridged(reaper, tmp_path, reply_port=port) as host:
-            await host.until(lambda: host.absences, "the reason", 10.0)
+            await host.until(lambda: host.absences, "the reason")
             assert "plugins.reaper.reply_port" in host.absences[0]
 
 
@@ -280,8 +281,7 @@ async def test_diagnosis_of_a_joined_reaper_and_of_its_settings(tmp_path: Path) 
             assert "it sends to port 12345" in wrong.what
             assert "its pattern config is Default" in wrong.what
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            await ended(task, "the bridge")
             host.close()
 
 
@@ -388,7 +388,7 @@ async def test_through_a_real_daemon(tmp_path: Path) -> None:
                 return entry.status == "SETTLED" and entry.value is not None and close(entry.value, value, 1e-3)
 
             async def seen(path: str, value: float) -> None:
-                end = time.monotonic() + 40
+                end = time.monotonic() + 60
                 while not await settled(path, value):
                     assert time.monotonic() < end, f"{path} = {value}\n{daemon.log()[-3000:]}"
                     await asyncio.sleep(0.05)

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from tests.support.scsynth import synthdef, udp_port
+from tests.support.ending import ended
+from tests.support.ports import free_port
+from tests.support.scsynth import synthdef
 
 from lightfast.sdk import BridgeError, Call, Value, Wish
 from lightfast.sdk.osc import decode, encode
@@ -21,7 +23,7 @@ from lightfast_bridges.supercollider.synthdef import names_of
 from lightfast_bridges.supercollider.tree import below, read_tree
 
 TREE = (1, 0, 2, 1, 1, 1002, -1, "tone", 4, "freq", "c7", "amp", 0.5, "pan", -1.0, 3, 1.0, 1000, -1, "tick", 0)
-QUICK = {"poll": 0.1, "silence": 0.4, "gone": 1.2, "buses": "0-1", "buffers": 4}
+QUICK = {"poll": 0.1, "silence": 5.0, "gone": 15.0, "buses": "0-1", "buffers": 4}
 
 
 class FakeServer(asyncio.DatagramProtocol):
@@ -95,21 +97,28 @@ async def running(**config: Any) -> AsyncIterator[tuple[FakeBridgeHost, FakeServ
     finally:
         if task.done() and not task.cancelled():
             task.result()
-        task.cancel()
-        await asyncio.wait({task}, timeout=5.0)
+        await ended(task, "the bridge")
         host.close()
         transport.close()
 
 
 async def joined(host: FakeBridgeHost, number: int = 1) -> FakeAppSession:
-    await host.until(lambda: len(host.sessions) >= number, f"session {number}", 10.0)
+    await host.until(lambda: len(host.sessions) >= number, f"session {number}")
     session = host.sessions[number - 1]
-    await session.until(lambda: session.syncs, "in step", 10.0)
+    await session.until(lambda: session.syncs, "in step")
     return session
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_when_it_is_cancelled_while_its_session_ends(turns: int) -> None:
+    async with running() as (host, _):
+        (await joined(host)).channel.close("the engine is done with it")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+
 async def test_contract_without_a_server() -> None:
-    await check_bridge(SuperColliderBridge(), config={"remote": f"127.0.0.1:{udp_port()}"})
+    await check_bridge(SuperColliderBridge(), config={"remote": f"127.0.0.1:{free_port()}"})
 
 
 async def test_all_is_reported_and_a_name_is_a_mount() -> None:
@@ -132,7 +141,7 @@ async def test_what_is_lost_is_sent_again() -> None:
         session = await joined(host)
         server.lose += ["/n_set", "/s_get", "/c_set", "/c_get"]
         session.channel.apply([Wish(1, "nodes/1002/controls/amp", 0.25, 1), Wish(2, "buses/1", 0.75, 2)])
-        await session.until(lambda: {1, 2} <= session.settled.keys(), "both settled", 10.0)
+        await session.until(lambda: {1, 2} <= session.settled.keys(), "both settled")
         assert session.settled == {1: 0.25, 2: 0.75}
         assert server.controls[1002, "amp"] == 0.25
 
@@ -165,7 +174,7 @@ async def test_a_node_that_goes_takes_its_wishes_along() -> None:
         session.channel.apply([Wish(1, "nodes/1002/controls/amp", 0.25, 1), Wish(2, "nodes/1002", None, 2)])
         server.tree = (1, 0, 1, 1000, -1, "tick", 0)
         server.say("/n_end", 1002, 1, -1, -1, 0)
-        await session.until(lambda: 1 in session.rejected and 2 in session.settled, "both answered", 10.0)
+        await session.until(lambda: 1 in session.rejected and 2 in session.settled, "both answered")
         assert "gone" in session.rejected[1]
         assert "nodes/1002/defname" not in session.values
 
@@ -180,7 +189,7 @@ async def test_a_failure_belongs_to_its_command() -> None:
         session.channel.invoke(Call(5, "s_new", {"definition": "x", "controls": {"freq": "loud"}}))
         session.channel.invoke(Call(6, "n_free"))
         session.channel.invoke(Call(7, "n_free", {"id": 0}))
-        await session.until(lambda: len(session.failures) == 6 and 2 in session.results, "all answered", 10.0)
+        await session.until(lambda: len(session.failures) == 6 and 2 in session.results, "all answered")
         assert session.failures[1] == "scsynth refused n_free: Node 77 not found"
         assert "max_buffers" in session.failures[3]
         assert "addToHead" in session.failures[4]
@@ -189,14 +198,14 @@ async def test_a_failure_belongs_to_its_command() -> None:
 
 
 async def test_silence_is_told_then_ends_the_session() -> None:
-    async with running() as (host, server):
+    async with running(silence=0.4, gone=1.2) as (host, server):
         session = await joined(host)
         server.mute = True
-        await session.until(lambda: "has not answered" in session.trouble, "degraded", 10.0)
+        await session.until(lambda: "has not answered" in session.trouble, "degraded")
         server.mute = False
-        await session.until(lambda: not session.trouble, "well again", 10.0)
+        await session.until(lambda: not session.trouble, "well again")
         server.mute = True
-        await session.until(lambda: session.lost_reason, "lost", 10.0)
+        await session.until(lambda: session.lost_reason, "lost")
         assert "silent" in str(session.lost_reason)
         server.mute = False
         again = await joined(host, 2)
@@ -209,7 +218,7 @@ async def test_another_server_in_its_place_is_seen_at_once() -> None:
         server.buses.clear()  # with the marker
         server.tree = (1, 0, 0)
         server.say("/n_go", 5, 0, -1, -1, 0)  # the tree is read before the next look at the buses
-        await session.until(lambda: session.lost_reason, "lost", 10.0)
+        await session.until(lambda: session.lost_reason, "lost")
         assert session.lost_reason == "scsynth was started again"
         assert "nodes/1002/defname" in session.values  # what another server lacks was not ended in this one
         server.tree = TREE
@@ -232,8 +241,7 @@ async def test_two_bridges_share_the_marker() -> None:
             assert second.sessions[0].lost_reason is None
             assert session.lost_reason is None
         finally:
-            task.cancel()
-            await asyncio.wait({task}, timeout=5.0)
+            await ended(task, "the bridge")
             second.close()
 
 
@@ -241,9 +249,9 @@ async def test_without_a_login_it_works_and_says_so() -> None:
     async with running() as (host, server):
         server.full = True
         session = await joined(host)
-        await session.until(lambda: "logins" in session.trouble, "the trouble", 10.0)
+        await session.until(lambda: "logins" in session.trouble, "the trouble")
         server.tree = (1, 0, 1, 7, -1, "new", 1, "x", 0.5)
-        await session.until(lambda: session.values.get("nodes/7/controls/x") == 0.5, "the new node", 10.0)
+        await session.until(lambda: session.values.get("nodes/7/controls/x") == 0.5, "the new node")
 
 
 async def test_garbage_is_harmless() -> None:
@@ -265,7 +273,7 @@ async def test_garbage_is_harmless() -> None:
             server.say(address, *said)
         server.transport.sendto(b"\xff" * 40, server.peer)
         session.channel.apply([Wish(1, "buses/0", 0.5, 1)])
-        await session.until(lambda: 1 in session.settled, "the next wish", 10.0)
+        await session.until(lambda: 1 in session.settled, "the next wish")
         assert session.lost_reason is None
 
 
@@ -273,7 +281,7 @@ async def test_diagnosis() -> None:
     async with running() as (host, _):
         await joined(host)
         assert (await SuperColliderBridge().diagnose(host.config))[-1].level == "ok"
-    assert (await SuperColliderBridge().diagnose({"remote": f"127.0.0.1:{udp_port()}"}))[-1].level == "warning"
+    assert (await SuperColliderBridge().diagnose({"remote": f"127.0.0.1:{free_port()}"}))[-1].level == "warning"
     assert (await SuperColliderBridge().diagnose({"remot": "x"}))[-1].level == "error"
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.joined import Desk, daemon_with, desk, frozen, until
+from tests.support.joined import Desk, daemon_with, desk, frozen
 from tests.support.scsynth import Client, Scsynth, synthdef
+from tests.support.waiting import until
 
 from lightfast.core.errors import LightfastError
 from lightfast.sdk import Simulator

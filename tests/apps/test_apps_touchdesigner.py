@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support.blender import Desk
+from tests.support.ending import ended
 
 from lightfast.sdk.testing import check_bridge
 from lightfast_bridges.touchdesigner import inside, lightfast_bridges, lightfast_packs, lightfast_simulators
@@ -176,8 +177,7 @@ async def test_the_component_that_was_built_joins(tmp_path: Path) -> None:
             base.par.Active = False
             await app.until(lambda: bool(app.gone), "a goodbye")
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task, "the simulator")
             td.close()
         assert td.problems == []
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.support.daemon import Daemon
+from tests.support.ending import ended
 from tests.support.touchdesigner import start
 
 from lightfast.api.v1.admin_pb2 import ListPluginsRequest
@@ -26,7 +27,7 @@ from lightfast_bridges.touchdesigner.simulator import TouchDesignerSimulator
 from lightfast_link.value import Asset, close
 
 TX = "/touchdesigner/project1/geo1/par/tx"
-WITHIN = 30.0
+WITHIN = 60.0
 
 
 @pytest.fixture
@@ -99,8 +100,7 @@ async def joined(simulator: Any, client: AsyncClient, mount: str) -> AsyncIterat
         await seen(live, f"{mount} in step")
         yield simulator
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended(task, "the simulator")
 
 
 async def value_at(client: AsyncClient, path: str) -> Any:
@@ -267,7 +267,7 @@ def test_the_command_line_runs_the_simulator_and_writes_the_pack(daemon: Daemon,
             app = in_step(client, "/touchdesigner", process.pid)
             assert app.simulator
         process.terminate()
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "simulated TouchDesigner" in out
     finally:

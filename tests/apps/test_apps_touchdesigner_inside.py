@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.blender import Desk
+from tests.support.ending import ended
 from tests.support.touchdesigner import big, running
 
 from lightfast.sdk import Wish
@@ -164,7 +165,8 @@ async def test_commands_do_what_they_say_and_refuse_the_rest(tmp_path: Path) -> 
         assert td.op("/project1/level1").inputs[0].name == "fog"
         await call("disconnect", path="/project1/level1")
         assert td.op("/project1/level1").inputs == []
-        await call("rename_operator", path="/project1/fog", name="mist")
+        renamed = await call("rename_operator", path="/project1/fog", name="mist")
+        assert (renamed["path"], renamed["was"]) == ("/project1/mist", "fog"), "its undo is made of them"
         assert td.app.values["project1/mist/par/seed"] == 1.0
         await call("delete_operator", path="/project1/mist")
         assert "project1/mist/par/seed" not in td.app.values
@@ -300,8 +302,7 @@ async def test_with_the_timeline_paused_and_no_frames_it_goes_on(tmp_path: Path)
             app = await desk.joined()
             assert await app.wish("project1/geo1/par/tx", 1.5) == 1.5
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task, "the beat")
             simulator.td.close()
 
 

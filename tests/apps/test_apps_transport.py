@@ -111,8 +111,8 @@ async def test_with_a_window_it_plays_and_stops(tmp_path: Path) -> None:
             await transport.play()
             playing = "/blender/screen/is_animation_playing"
             await home.until(lambda: home.in_step(playing) and home.value(playing) is True, "playback")
-            await until(lambda: app(transport, "/blender").samples >= 10, lambda: app(transport, "/blender"), 30.0)
+            await until(lambda: app(transport, "/blender").samples >= 10, lambda: app(transport, "/blender"))
             print(app(transport, "/blender"))
             await transport.play(False)
             await home.until(lambda: home.in_step(playing) and home.value(playing) is False, "the end of playback")
-            await until(lambda: app(transport, "/blender").standing is Standing.IN_STEP, transport.record, 30.0)
+            await until(lambda: app(transport, "/blender").standing is Standing.IN_STEP, transport.record)

@@ -21,7 +21,17 @@ from tests.bench.world import World
 CASES = (
     *("grpc_unary", "grpc_watch", "zmq_plane", "osc_ingest", "life", "growth", "transport"),
     *("osc_links", "many_apps", "record", "cross_app", "recovery"),
+    *("recall", "meaning", "memory"),
+    *("overload", "cache", "pipeline"),
+    *("archive", "archive_search", "memvid"),
+    *("time_travel", "prefetch", "session_bytes"),
+    *("gateway", "gateway_door", "gateway_idle"),
+    *("jobs",),
+    *("service_levels", "mcp_burst"),
 )
+
+TIMED = ("transport", "service_levels")
+"""Those whose length can be chosen."""
 
 
 async def measure(names: list[str], pairs: int, seconds: float = 0.0) -> list[Row]:
@@ -31,7 +41,7 @@ async def measure(names: list[str], pairs: int, seconds: float = 0.0) -> list[Ro
         began = time.perf_counter()
         case = importlib.import_module(f"tests.bench.{name}")
         with World(*getattr(case, "SETTINGS", ())) as world:
-            longer = {"seconds": seconds} if seconds and name == "transport" else {}
+            longer = {"seconds": seconds} if seconds and name in TIMED else {}
             rows += await case.run(world, pairs, **longer)
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     return rows
@@ -59,7 +69,9 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"which to run, of {', '.join(CASES)}; none: all")
     parser.add_argument("--only", action="append", choices=CASES, help="run only these cases")
     parser.add_argument("--pairs", type=int, default=10, help="interleaved pairs per comparison")
-    parser.add_argument("--seconds", type=float, default=0.0, help="how long each run of transport takes")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="how long each run of transport or service_levels takes"
+    )
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     chosen = [*arguments.cases, *(arguments.only or ())]

@@ -19,15 +19,24 @@ from tests.bench.world import World
 FREE = [f"--set={key}=127.0.0.1:0" for key in ("grpc.listen", "http.listen", "osc.listen", "link.tcp")]
 
 
-def ready_time(home: Path) -> float:
-    """Return the seconds from spawn to READY=1 on a real notify socket."""
+def ready_time(home: Path, *settings: str) -> float:
+    """Return the seconds from spawn to READY=1 on a real notify socket, with *settings* beside those of the bench."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         path = str(home / "notify")
         notify.bind(path)
         notify.settimeout(20)
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "lightfast", "serve", "--home", str(home), *FREE],
+            [
+                sys.executable,
+                "-m",
+                "lightfast",
+                "serve",
+                "--home",
+                str(home),
+                *FREE,
+                *(f"--set={each}" for each in settings),
+            ],
             # With PYTHONDONTWRITEBYTECODE every start would compile the daemon anew, which no user's does.
             env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"NOTIFY_SOCKET": path},
             stderr=subprocess.DEVNULL,

@@ -22,10 +22,12 @@ from tests.support.ardour import ardour, wanted
 from tests.support.blender import blender
 from tests.support.blender import wanted as wanted_blender
 from tests.support.daemon import Daemon
-from tests.support.joined import Desk, daemon_with, desk, until
+from tests.support.joined import Desk, daemon_with, desk
 from tests.support.netns import network
-from tests.support.puredata import Pd, udp_port
+from tests.support.ports import free_port
+from tests.support.puredata import Pd
 from tests.support.scsynth import Client, Scsynth
+from tests.support.waiting import until
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 
@@ -74,7 +76,7 @@ def left_out(what: str) -> Iterator[None]:
 
 def puredata(folder: Path) -> Row:
     """Kill Pd, whose patch answers once it listens."""
-    pd = Pd(folder, udp_port())
+    pd = Pd(folder, free_port())
     try:
         pd.start()
         with desk(daemon_with(folder / "home", "puredata", listen=f"127.0.0.1:{pd.listen}"), "/drone") as house:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from tests.support.mistakes import Desk
@@ -163,9 +164,29 @@ async def test_signals_are_published_in_batches(desk: Desk) -> None:
                 yield {"/signal/a": number, "/signal/b": -number}
 
         done = await client.publish(batches())
-        assert (done.accepted, done.dropped) == (20, 0)
+        assert done.accepted + done.dropped == 20  # a busy daemon takes the newest of one path, and says so
+        assert done.accepted >= 2
         entry = await client.get("/signal/a")
         assert (entry.value, entry.signal) == (9, True)
+
+
+async def test_what_goes_wrong_in_what_is_sent_is_raised_where_it_is_sent(desk: Desk) -> None:
+    """gRPC cancels such a call, and keeps the reason to itself."""
+
+    async def batches(last: Any) -> AsyncIterator[Mapping[str, Value]]:
+        yield {"/signal/a": 1}
+        yield {"/signal/a": last / 2}
+
+    async def lines() -> AsyncIterator[str]:
+        yield "hello"
+        raise LookupError("no more lines")
+
+    async with open_client(desk) as client:
+        with pytest.raises(TypeError, match="unsupported operand"):
+            await client.publish(batches("a text"))
+        with pytest.raises(LookupError, match="no more lines"):
+            await _all(client.converse(lines()))
+        assert (await client.info()).pid == desk.daemon.pid
 
 
 async def test_a_big_asset_comes_back(desk: Desk) -> None:
@@ -191,9 +212,10 @@ async def test_applications_and_links(desk: Desk) -> None:
                 await client.invoke("/worker", "fail")
             link = await client.link("/hand/level", "/worker/level", expression="x * 2", tolerance=0.001)
             await client.set("/hand/level", 1.5)
-            async with asyncio.timeout(10):
-                while (entry := await client.get("/worker/level")).reported != 3.0:
+            async with asyncio.timeout(60):
+                while not (found_level := await client.select("/worker/level")) or found_level[0].reported != 3.0:
                     await asyncio.sleep(0.01)
+            entry = found_level[0]
             assert (entry.value, entry.status) == (3.0, "SETTLED")
             origins = [transaction.origin for transaction in await client.history("/worker/level")]
             assert f"link:{link.link_id}" in origins
@@ -261,9 +283,9 @@ async def test_a_session_does_not_hear_itself(desk: Desk) -> None:
 
 async def test_a_lease_lives_as_long_as_its_block(desk: Desk) -> None:
     async with open_client(desk) as client:
-        async with client.lease(ttl=1) as lease_id:
+        async with client.lease(ttl=3) as lease_id:  # it is kept each second
             await client.apply([mutations.set_value("/leased/a", 1)], lease_id=lease_id)
-            deadline = time.monotonic() + 2.5
+            deadline = time.monotonic() + 6.5
             while time.monotonic() < deadline:
                 assert (await client.get("/leased/a")).value == 1
                 await asyncio.sleep(0.1)
@@ -282,7 +304,7 @@ async def test_a_closed_client_says_so_and_ends_its_watches(desk: Desk) -> None:
     rest: asyncio.Future[list[object]] = asyncio.ensure_future(_all(batches))
     await asyncio.sleep(0)
     await client.close()
-    assert await asyncio.wait_for(rest, 5) == []
+    assert await asyncio.wait_for(rest, 60) == []
     with pytest.raises(Cancelled) as caught:
         await client.get("/a")
     assert caught.value.reason == "CLIENT_CLOSED"

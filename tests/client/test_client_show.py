@@ -135,7 +135,7 @@ async def test_the_asynchronous_client_does_it_too(desk: Desk) -> None:
         await client.show.stop_recording()
         parts = [part async for part in client.show.export_recording("aio")]
         assert b'"record":"head"' in parts[0]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for record in client.watch_transport():
                 assert not record.playing
                 break

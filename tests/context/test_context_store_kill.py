@@ -38,6 +38,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.limit(400)
 @pytest.mark.parametrize("lines", [50, 700, 3000])
 async def test_acknowledged_writes_survive_a_kill(tmp_path: Path, lines: int) -> None:
     process = await asyncio.create_subprocess_exec(

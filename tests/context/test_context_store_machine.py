@@ -80,7 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.oldest = 0
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 120))
 
     @initialize()
     def start(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.store import House, open_store
@@ -225,6 +226,28 @@ async def test_history_is_newest_first_and_paged(tmp_path: Path) -> None:
         assert [t.revision for t in (await house.store.history("/n/1*")).transactions] == [*range(19, 9, -1), 1]
         for empty in ({"pattern": "/none"}, {"pattern": "//", "after": 31}, {"pattern": "//", "after": 99}):
             assert (await house.store.history(**empty)).transactions == ()
+
+
+async def test_a_page_of_history_looks_at_the_rows_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at beyond the page costs the interpreter's time, which everybody shares."""
+    looked: list[int] = []
+    rows = history._rows
+
+    def count(*arguments: Any) -> list[tuple[int, int]]:
+        found = rows(*arguments)
+        looked.append(len(found))
+        return found
+
+    monkeypatch.setattr(history, "_rows", count)
+    async with open_store(tmp_path) as house:
+        for number in range(1, 61):
+            await house.apply(Set("/a", number), Set(f"/n/{number}", number))
+        page = await house.store.history("/a", page_size=10)
+        assert [t.revision for t in page.transactions] == [*range(60, 50, -1)]
+        assert looked == [11], "one more says that there are more"
+        page = await house.store.history("//", page_size=10)  # two rows each: the first look is not enough
+        assert [t.revision for t in page.transactions] == [*range(60, 50, -1)]
+        assert [len(t.events) for t in page.transactions] == [2] * 10
 
 
 async def test_history_follows_moves(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lightfast.core.errors import AlreadyExists, Conflict, Denied, InvalidArgume
 FADER = Declaration("/s/*", signal=True, kind="double", minimum=0, maximum=1)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"

@@ -288,3 +288,24 @@ async def test_an_undo_of_too_much_is_refused_before_it_is_read(
             await undo(house, revision=1)
         assert caught.value.reason == "UNDO_TOO_LARGE"
         assert (await undo(house, revision=20)).revision == 21
+
+
+async def test_what_the_daemon_lays_out_is_not_taken_back(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as house:
+        await house.set(("/transport/leader", "internal"), origin="transport", trusted=True)
+        await house.set(("/transport/tempo", 120.0), origin="transport", trusted=True)
+        await house.set(("/lightfast/apps/x/state", "absent"), origin="daemon", trusted=True)
+        await house.set(("/lightfast/apps/x/state", "live"), origin="daemon", trusted=True)
+        before = house.values()
+        for revision in (1, 2, 3, 4):
+            with pytest.raises(FailedPrecondition, match="the daemon's own housekeeping") as caught:
+                await undo(house, revision=revision)
+            assert caught.value.reason == "UNDO_OF_HOUSEKEEPING"
+            with pytest.raises(FailedPrecondition):
+                await undo(house, revision=revision, validate_only=True)
+        assert house.values() == before
+        # What the timeline does for somebody later, and what others write beside it, can be taken back.
+        await house.set(("/transport/tempo", 90.0), origin="transport", trusted=True)
+        assert (await undo(house, revision=5)).undone == (5,)
+        await house.set(("/mine", 1))
+        assert (await undo(house, revision=7)).undone == (7,)

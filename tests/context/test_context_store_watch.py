@@ -18,7 +18,7 @@ async def follow(store: Store, spec: WatchSpec, until: int) -> tuple[dict[str, o
     """Watch until *until* and return the tree rebuilt from events, and the revisions seen."""
     tree: dict[str, object] = {}
     revisions: list[int] = []
-    async with asyncio.timeout(20), aclosing(watch(store, spec)) as batches:
+    async with asyncio.timeout(60), aclosing(watch(store, spec)) as batches:
         async for batch in batches:
             for event in batch.events:
                 if event.source:

@@ -17,7 +17,7 @@ EVERYTHING = WatchSpec(("//",))
 
 
 async def get(stream: AsyncIterator[Batch]) -> Batch:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return await anext(stream)
 
 
@@ -26,7 +26,7 @@ def paths(batch: Batch) -> list[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -302,91 +302,6 @@ async def test_a_large_tick_is_cut_between_transactions() -> None:
     assert all(size % 2_000 == 0 for size in sizes)
 
 
-async def test_signals_of_one_tick_are_conflated() -> None:
-    store = MemoryStore()
-    stream = watch(store, EVERYTHING)
-    await get(stream)
-    for number in range(10):
-        store.signal("/fader", float(number))
-        store.signal("/other", number)
-    batch = await get(stream)
-    assert [(event.entry.path, event.entry.value) for event in batch.events] == [("/fader", 9.0), ("/other", 9)]
-
-
-async def test_signals_conflate_for_a_slow_reader_who_is_not_cut() -> None:
-    store = MemoryStore()
-    stream = watch(store, EVERYTHING, max_events=10)
-    await get(stream)
-    for number in range(1000):
-        store.signal("/fader", number)
-        await tick()
-    assert [event.entry.value for event in (await get(stream)).events] == [0, 999]
-    assert store.bus.watchers == 1
-
-
-async def test_conflated_signals_are_bounded() -> None:
-    store = MemoryStore()
-    stream = watch(store, EVERYTHING, max_events=10)
-    await get(stream)
-    store.signal("/first", 0)
-    await tick()
-    for number in range(100):
-        store.signal(f"/fader/{number}", number)
-        await tick()
-    assert paths(await get(stream)) == ["/first"] + [f"/fader/{number}" for number in range(90, 100)]
-
-
-async def test_a_committed_value_takes_the_place_of_the_signal() -> None:
-    store = MemoryStore()
-    stream = watch(store, EVERYTHING)
-    await get(stream)
-    store.signal("/x", "shared")
-    await tick()
-    store.signal("/fader", "volatile")
-    store.signal("/moved", "volatile")
-    await tick()
-    store.set(("/fader", "committed"))
-    store.move("/moved", "/there")
-    await tick()
-    values = [event.entry.value for event in (await get(stream)).events]
-    assert values == ["shared", "committed", "volatile"]
-
-
-async def test_states_and_signals_of_a_slow_reader_come_together() -> None:
-    store = MemoryStore()
-    stream = watch(store, EVERYTHING)
-    await get(stream)
-    for number in range(5):
-        store.set(("/state", number))
-        store.signal("/fader", number)
-        await tick()
-    batch = await get(stream)
-    assert batch.revision == 5
-    assert [event.entry.value for event in batch.events if event.entry.path == "/state"] == [0, 1, 2, 3, 4]
-    assert [event.entry.value for event in batch.events if event.entry.path == "/fader"][-1] == 4
-    assert [event for part in batch.parts for event in part.events] == list(batch.events)
-
-
-async def test_max_rate_holds_signals_back_but_not_states() -> None:
-    store = MemoryStore()
-    loop = asyncio.get_running_loop()
-    stream = watch(store, WatchSpec(("//",), max_rate_hz=20.0))
-    await get(stream)
-    store.signal("/fader", 0)
-    first = await get(stream)
-    began = loop.time()
-    assert paths(first) == ["/fader"]
-    store.signal("/fader", 1)
-    store.set(("/state", "now"))
-    state = await get(stream)
-    assert paths(state) == ["/state"]
-    assert loop.time() - began < 0.04
-    store.signal("/fader", 2)
-    second = await get(stream)
-    assert [event.entry.value for event in second.events] == [2]
-    assert loop.time() - began >= 0.045
-
-
 async def test_a_listener_that_raises_is_kept() -> None:
     store = MemoryStore()
     seen: list[list[str]] = []
@@ -473,7 +388,7 @@ async def test_a_hundred_watchers_lose_nothing() -> None:
         if number % 7 == 0:
             await asyncio.sleep(0)
     store.set(*[(f"/{root}/{n}", "end") for root in "ab" for n in range(5)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         results = await asyncio.gather(*readers)
     from lightfast.context.watch_batch import Filter
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.support.watch_store import MemoryStore
 
 from lightfast.context.entry import Declaration, Delete, Event, Move, Set, Transaction
@@ -31,6 +31,8 @@ PATTERNS = ["//", "/blender//", "/*/tempo", "/ableton/volume", "//y", "/*/fader"
 ORIGINS = ["local", "client:ann", "client:ann#1", "app:blender"]
 BOUND = 6
 INTERVAL = 0.001
+MOST_WATCHERS = 5
+WHO = st.integers(0, MOST_WATCHERS - 1)
 
 
 class World(Protocol):
@@ -238,7 +240,7 @@ class WatchMachine(RuleBasedStateMachine):
         return self.world.store
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self.loop.run_until_complete(asyncio.wait_for(coroutine, 20))
+        self.loop.run_until_complete(asyncio.wait_for(coroutine, 120))
 
     @initialize(count=st.integers(0, 5))
     def open(self, count: int) -> None:
@@ -294,7 +296,6 @@ class WatchMachine(RuleBasedStateMachine):
 
         self.run(go())
 
-    @precondition(lambda self: len(self.watchers) < 5)
     @rule(
         patterns=st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=3, unique=True),
         excluded=st.lists(st.sampled_from(["client:ann", "client:ann#1", "local"]), max_size=2),
@@ -304,7 +305,8 @@ class WatchMachine(RuleBasedStateMachine):
     )
     def join(self, patterns: list[str], excluded: list[str], back: int | None, rate: float, writes: list[str]) -> None:
         """Begin to watch, from now or from a revision that is kept, in the tick of some writes."""
-        self.run(self.begin(patterns, excluded, back, rate, writes))
+        if len(self.watchers) < MOST_WATCHERS:
+            self.run(self.begin(patterns, excluded, back, rate, writes))
 
     async def begin(
         self, patterns: list[str], excluded: list[str], back: int | None, rate: float, writes: list[str]
@@ -324,20 +326,21 @@ class WatchMachine(RuleBasedStateMachine):
         else:
             await self.step(watcher, 0.005)
 
-    @precondition(lambda self: self.watchers)
-    @rule(data=st.data(), count=st.integers(1, 4))
-    def read_some(self, data: st.DataObject, count: int) -> None:
-        self.run(self.read(data.draw(st.sampled_from(self.watchers)), count))
+    # Which of them are still there depends on time, and nothing that is drawn may: Hypothesis wants the same again.
+    @rule(who=WHO, count=st.integers(1, 4))
+    def read_some(self, who: int, count: int) -> None:
+        if self.watchers:
+            self.run(self.read(self.watchers[who % len(self.watchers)], count))
 
     async def read(self, watcher: Watcher, count: int) -> None:
         for _ in range(count):
             if watcher in self.watchers:
                 await self.step(watcher, 0.005)
 
-    @precondition(lambda self: self.watchers)
-    @rule(data=st.data())
-    def leave_and_resume(self, data: st.DataObject) -> None:
-        self.run(self.resume(data.draw(st.sampled_from(self.watchers))))
+    @rule(who=WHO)
+    def leave_and_resume(self, who: int) -> None:
+        if self.watchers:
+            self.run(self.resume(self.watchers[who % len(self.watchers)]))
 
     @rule(keep=st.integers(0, 20))
     def compact(self, keep: int) -> None:
@@ -399,7 +402,7 @@ class WatchMachine(RuleBasedStateMachine):
 
     async def finish(self) -> None:
         """Let everyone read to the end: nobody may be left behind."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for watcher in list(self.watchers):
                 while watcher in self.watchers and watcher.revision < self.store.revision:
                     await self.step(watcher, 1.0)
@@ -428,7 +431,7 @@ class RealWatchMachine(WatchMachine):
         return await RealWorld.open()
 
 
-WatchMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+WatchMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=35, deadline=None)
 TestWatchPromises = WatchMachine.TestCase
-RealWatchMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+RealWatchMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=28, deadline=None)
 TestWatchPromisesOnTheRealStore = RealWatchMachine.TestCase

@@ -141,7 +141,7 @@ async def test_it_is_true_of_one_revision_while_others_write(
         # And from there on nothing is missed.
         last = await store.apply([Set("/flat/end", 1)], origin="test")
         while revision < last.revision:
-            batch = await asyncio.wait_for(anext(stream), 30)
+            batch = await asyncio.wait_for(anext(stream), 60)
             revision = batch.revision
             for event in batch.events:
                 follow(values, event)
@@ -199,7 +199,7 @@ async def test_a_daemon_that_stops_meanwhile_says_so(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         bus_of(store).close()
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(first, 30)
+            await asyncio.wait_for(first, 60)
 
 
 async def test_others_get_their_turn(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_others_get_their_turn(tmp_path: Path) -> None:
 
         counting = asyncio.ensure_future(others())
         stream = watch(store, WatchSpec(("//",), include_snapshot=True))
-        await asyncio.wait_for(anext(stream), 30)
+        await asyncio.wait_for(anext(stream), 60)
         done.set()
         await counting
         assert turns > ENTRIES / 16

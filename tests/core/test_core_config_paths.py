@@ -94,6 +94,22 @@ def test_a_long_socket_path_falls_back_to_a_short_private_folder(tmp_path: Path)
         socket.parent.rmdir()
 
 
+@pytest.mark.parametrize("room", range(-2, 10))
+def test_the_folder_of_every_socket_is_made_wherever_the_border_lies(tmp_path: Path, room: int) -> None:
+    """Some names of sockets may still fit where the others do not."""
+    missing = paths.MAX_SOCKET_PATH - len(str(tmp_path / "d" / "run" / "x")) - room
+    if missing < 0:
+        pytest.skip("the temporary folder has too long a name")
+    found = paths.find(tmp_path / ("d" * (1 + missing)), {})
+    found.create()
+    places = {found.socket(name).parent for name in ("grpc.sock", "link.sock", "pub.sock")}
+    try:
+        assert all(place.is_dir() for place in places)
+    finally:
+        for place in places - {found.runtime}:
+            place.rmdir()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_a_folder_that_another_user_could_swap_is_refused(tmp_path: Path, kind: str) -> None:

@@ -291,3 +291,23 @@ async def test_the_same_name_for_two_kinds_is_two_mounts(tmp_path: Path) -> None
         assert desk.registry.get("/foh-2").state_reason == "still nobody"
         await desk.live(App({"song/tempo": 1.0}), hello("i2", "b", kind="reaper", name="foh"))
         assert desk.registry.get("/foh-2").state is AppState.LIVE
+
+
+async def test_an_application_of_another_machine_is_known_as_such(tmp_path: Path) -> None:
+    for remote, expected in (("127.0.0.1", False), ("192.0.2.7", True)):
+
+        async def act(host: BridgeHost, remote: str = remote) -> None:
+            await host.open_osc((remote, 9000), ("127.0.0.1", 0), lambda _: None)
+            app = App()
+            app.session = host.hello(hello(), app)  # type: ignore[assignment]
+            app.report_all()
+            await asyncio.Event().wait()
+
+        folder = tmp_path / remote
+        folder.mkdir()
+        async with open_desk(folder) as desk:
+            runner = BridgeRunner(desk.registry, Port(), first_pause=0.01)
+            runner.add(Scripted(act), {})
+            await until(desk.registry.list)
+            assert ("remote" in desk.registry.session("/live").hello.capabilities) is expected
+            await runner.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.support.desk import App, Desk, bounded, conflicts, hello, open_desk, until
 
 from lightfast.context.entry import Declaration, Delete, Set, Status
+from lightfast.core.clock import StillClock
 from lightfast.core.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfBounds
 from lightfast.engine.apps.records import AppState
 from lightfast.engine.apps.resolve import Choice
@@ -223,9 +225,11 @@ async def test_the_settings_give_policies_to_patterns_of_a_mount(tmp_path: Path)
             await desk.set("/live/song/name", "while it is away")
 
 
-async def test_a_link_waits_until_the_hand_lets_go(tmp_path: Path) -> None:
-    config = {"live": {"policies": {"tracks/*/volume": "owner"}, "owner_hold_s": 0.5}}
+async def test_a_link_waits_until_the_hand_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"live": {"policies": {"tracks/*/volume": "owner"}, "owner_hold_s": 0.1}}
     async with open_desk(tmp_path, config) as desk:
+        clock = StillClock()  # the hand stays on, however long the disk takes
+        monkeypatch.setattr(desk.store._ledger, "_clock", clock)
         app = App({**VALUES, "tracks/0/volume": 0.5})
         await desk.live(app, hello())
         await desk.set("/free/knob", 0.5)
@@ -234,8 +238,10 @@ async def test_a_link_waits_until_the_hand_lets_go(tmp_path: Path) -> None:
         await desk.holds("/live/tracks/0/volume", 0.9)
         await desk.set("/free/knob", 0.2)
         await until(lambda: "has its hand on" in desk.links.get(link.link_id).last_error)
+        await asyncio.sleep(0.3)  # it tries again and again: nothing else tells that it is refused each time
         assert desk.entry("/live/tracks/0/volume").value == 0.9
         await desk.set("/free/knob", 0.3)
+        clock.advance(0.1)
         await desk.holds("/live/tracks/0/volume", 0.3)
         await until(lambda: app.values["tracks/0/volume"] == 0.3)
         await until(lambda: desk.links.get(link.link_id).last_error == "")

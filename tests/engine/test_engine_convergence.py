@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.support.desk import App, hello, open_desk, until
+from tests.support.desk import App, bounded, hello, open_desk, until
 
 from lightfast.context.entry import Status
 from lightfast.core.errors import LightfastError
@@ -115,8 +115,7 @@ def test_the_tree_ends_with_what_the_application_holds(
             desk.join(app, hello())
             app.speak()
             app.speak()
-            async with asyncio.timeout(5):
-                await app.joined.live.wait()
+            await bounded(app.joined.live.wait())
             app.joined._wishes.window = 0.05
             setting: list[asyncio.Future[int]] = []
             for act, path, number in acts:

@@ -66,6 +66,8 @@ async def test_a_busy_loop_does_not_keep_a_write_back(tmp_path: Path) -> None:
         writer = desk.db._writer
         assert isinstance(writer, Writer)
         before = writer._hand_over
+        await desk.store.requests._tasks.close()  # its sweep writes, too
+        await desk.store.drain()  # what is under way would be waited for, as long as the disk takes
 
         def hand_over() -> None:
             handed.set()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.support.desk import App, Desk, bounded, hello, open_desk, until
+from tests.support.desk import App, Desk, bounded, conflicts, hello, open_desk, until
 
-from lightfast.context.entry import Delete, Set, Status
+from lightfast.context.entry import Delete, Move, Mutation, Set, Status
 from lightfast.core.errors import Cancelled, FailedPrecondition
 from lightfast.engine.apps.hold import MAX_STRUCTURE, Waiting
 from lightfast.engine.apps.records import AppState
@@ -189,3 +191,123 @@ def test_what_waits_is_bounded() -> None:
     assert waiting.overflowed
     waiting.take(event(EventType.SET, "/live/x", n) for n in range(100))
     assert waiting.paths == {"/live/x": 99}
+
+
+RENAME = frozenset({"rename"})
+MOVE = [Move("/live/objects/Cube", "/live/objects/Box")]
+
+
+async def test_what_was_wished_after_a_held_rename_goes_out_by_the_new_name(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1, "objects/Cube/shown": True})
+        await desk.live(app, hello(capabilities=RENAME))
+        desk.registry.hold("a test")
+        await desk.set("/live/objects/Cube/shown", False)
+        await desk.store.apply(MOVE, origin="client:test")
+        await desk.set("/live/objects/Box/count", 5)
+        desk.registry.release()
+        await desk.status("/live/objects/Box/count", Status.SETTLED)
+        await desk.status("/live/objects/Box/shown", Status.SETTLED)
+        assert app.values == {"objects/Box/count": 5, "objects/Box/shown": False}
+
+
+async def test_what_is_reported_by_the_old_name_of_a_held_rename_belongs_to_the_new(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1, "objects/Cube/shown": True})
+        await desk.live(app, hello(capabilities=RENAME))
+        desk.registry.hold("a test")
+        await desk.store.apply(MOVE, origin="client:test")
+        app.turn("objects/Cube/count", 7)
+        await desk.holds("/live/objects/Box/count", 7)
+        compared = await desk.registry.resync("/live", 10.0)
+        assert compared.lost_paths == ()
+        desk.registry.release()
+        await desk.status("/live/objects/Box/count", Status.SETTLED)
+        await until(lambda: app.values == {"objects/Box/count": 7, "objects/Box/shown": True}, lambda: app.values)
+        await desk.status("/live/objects/Box/shown", Status.SETTLED)
+        assert [entry.path for entry in desk.store.select("/live/objects//")] == [
+            "/live/objects/Box/count",
+            "/live/objects/Box/shown",
+        ]
+
+
+async def test_a_held_wish_follows_a_rename_in_the_application(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1})
+        await desk.live(app, hello())
+        desk.registry.hold("a test")
+        await desk.set("/live/objects/Cube/count", 5)
+        app.values = {"objects/Box/count": 1}
+        app.joined.report([Change("objects/Box", None, moved_from="objects/Cube")])
+        await desk.holds("/live/objects/Box/count", 5)
+        app.turn("objects/Box/count", 2)
+        await until(lambda: desk.entry("/live/objects/Box/count").reported == 2)
+        assert desk.entry("/live/objects/Box/count").value == 5
+        desk.registry.release()
+        await desk.status("/live/objects/Box/count", Status.SETTLED)
+        assert app.values == {"objects/Box/count": 5}
+
+
+async def test_a_held_wish_that_goes_with_its_object_goes_on_record(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1})
+        await desk.live(app, hello())
+        desk.registry.hold("a test")
+        real, done = desk.store.apply, False
+
+        async def apply(mutations: Sequence[Mutation], **more: Any) -> Any:
+            nonlocal done
+            if not done and any(isinstance(each, Delete) for each in mutations):
+                done = True
+                await desk.set("/live/objects/Cube/count", 5)
+            return await real(mutations, **more)
+
+        desk.store.apply = apply  # type: ignore[method-assign]
+        app.values.clear()
+        app.joined.report([Change("objects/Cube", None)])
+        await until(lambda: conflicts(desk))
+        (record,) = conflicts(desk)
+        assert (record["path"], record["wished"]) == ("/live/objects/Cube/count", 5)
+
+
+async def test_a_held_wish_is_not_settled_by_what_was_reported_before_it(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"song/tempo": 120.0}, refuses={"song/tempo": "no"})
+        await desk.live(app, hello())
+        await desk.set(TEMPO, 97.0)
+        await desk.status(TEMPO, Status.REJECTED)
+        app.refuses = {}
+        desk.registry.hold("a test")
+        real, done = desk.store.apply, False
+
+        async def apply(mutations: Sequence[Mutation], **more: Any) -> Any:
+            nonlocal done
+            if not done and more["origin"] == "app:live":
+                done = True
+                await desk.set(TEMPO, 99.0)
+            return await real(mutations, **more)
+
+        desk.store.apply = apply  # type: ignore[method-assign]
+        app.turn("song/tempo", 97.0)
+        await reported(desk, 97.0)
+        assert (desk.entry(TEMPO).value, desk.entry(TEMPO).status) == (99.0, Status.PENDING)
+        desk.registry.release()
+        await desk.status(TEMPO, Status.SETTLED)
+        assert app.values["song/tempo"] == 99.0
+
+
+async def test_a_held_wish_answers_the_question_that_was_asked_before_it(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, {"live": {"resync_policy": "ask"}}) as desk:
+        first = App({"song/tempo": 120.0})
+        await desk.live(first, hello())
+        await desk.leave(first)
+        back = App({"song/tempo": 60.0})
+        await desk.live(back, hello())
+        assert [record["wished"] for record in conflicts(desk)] == [120.0]
+        desk.registry.hold("a test")
+        await desk.set(TEMPO, 97.0)
+        await asyncio.sleep(0.02)  # its event comes by
+        desk.registry.release()
+        await desk.status(TEMPO, Status.SETTLED)
+        assert back.values["song/tempo"] == 97.0
+        await until(lambda: not conflicts(desk))

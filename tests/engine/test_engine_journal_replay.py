@@ -49,7 +49,7 @@ async def record(desk: Desk, found: Journal, act: Callable[[], Awaitable[object]
 async def settle(desk: Desk) -> None:
     """Wait until nothing follows any more."""
     calm, revision = 0, -1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while calm < 20:
             calm = calm + 1 if desk.store.revision == revision else 0
             revision = desk.store.revision
@@ -134,11 +134,12 @@ async def test_the_times_are_kept_and_scaled(tmp_path: Path) -> None:
 
             assert isinstance(desk.store.bus, Bus)
             leave = desk.store.bus.listen(["/a"], note)
+            began = asyncio.get_running_loop().time()  # and not the first write: the disk may take long for that one
             done = outcome(await play(found, speed=speed))
             await settle(desk)
             leave()
             assert [value for _, value in written] == [0, 1, 2, 3]
-            assert written[-1][0] - written[0][0] > least - 0.05, "no write comes early"
+            assert written[-1][0] - began > least - 0.05, "no write comes early"
             assert done.worst_lateness >= 0
 
 
@@ -156,7 +157,9 @@ async def test_a_part_begins_with_the_state_of_its_moment(tmp_path: Path) -> Non
 
         await record(desk, found, act)
         await desk.store.apply([Delete("/early"), Set("/a", 0), Set("/kept", 5)], origin="client:test")
-        steps = await play(found, start=0.15, end=0.45, check=True)
+        times = [step.at for step in await play(found, dry=True) if isinstance(step, Planned)]  # of the disk, too
+        assert len(times) == 4
+        steps = await play(found, start=(times[1] + times[2]) / 2, end=(times[2] + times[3]) / 2, check=True)
         assert differences(steps) == []
         assert [desk.entry(path).value for path in ("/early", "/a", "/kept")] == ["state", 2, 1]
         texts = [entry.value for t in (await desk.store.history("/a")).transactions for entry in [t.events[0].entry]]

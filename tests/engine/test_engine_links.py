@@ -19,7 +19,7 @@ from lightfast.sdk import Change
 async def quiet(desk: Desk) -> None:
     """Wait until no link has anything under way: nothing dirty, nothing busy, over several ticks."""
     calm = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while calm < 5:
             carriers = desk.links._carriers.values()
             calm = calm + 1 if all(c.idle.is_set() and not c.dirty and not c.stalled for c in carriers) else 0
@@ -233,6 +233,16 @@ async def test_signals_are_carried_as_signals(tmp_path: Path) -> None:
         assert (desk.entry("/s").value, desk.entry("/t").value) == (5.0, 10.0)
 
 
+async def test_a_signal_that_says_the_same_twice_in_one_tick_is_carried(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        await desk.store.declare([Declaration(p, kind="double", signal=True) for p in ("/s", "/t")], owner="test")
+        await desk.links.create(Link("/s", "/t"))
+        for value in (0.2, 1.0):
+            desk.store.publish([Set("/s", value)], origin="client:test")
+            desk.store.publish([Set("/s", value)], origin="client:test")  # a fader at its end
+            await desk.holds("/t", value)
+
+
 async def test_what_is_wrong_with_a_link_is_said(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
 
@@ -346,12 +356,15 @@ async def test_an_expression_takes_the_place_of_units(tmp_path: Path) -> None:
 async def test_a_rate_holds_back_and_the_latest_arrives(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         await desk.set("/a", 0.0)
+        began = asyncio.get_running_loop().time()
         link = await desk.links.create(Link("/a", "/b", max_rate_hz=4.0))
         for number in range(1, 40):
             await desk.set("/a", float(number))
         await desk.holds("/b", 39.0)
+        await quiet(desk)
+        most = 2 + 4 * (asyncio.get_running_loop().time() - began)
         carried = desk.links.get(link.link_id).carried
-        assert 2 <= carried <= 4, "one at once, one when the pause was over, and no more than the test took time for"
+        assert 2 <= carried <= most, "one at once, one when the pause was over, and no more than the test took time for"
 
 
 async def test_a_rate_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ async def kept(desk: Desk, links: list[Link]) -> None:
     await desk.db.commit(unit)
 
 
+@pytest.mark.limit(180)
 @pytest.mark.parametrize("two_way", [False, True])
 async def test_a_thousand_parameters_at_60_hz_through_two_links_end_exact(tmp_path: Path, two_way: bool) -> None:
     async with open_desk(tmp_path) as desk:

@@ -34,14 +34,14 @@ class Seen:
 
 async def still(desk: Desk) -> None:
     """Wait until nothing glides, and everything is quiet."""
-    await until(lambda: all(c.gliding is None and not c.paused for c in desk.links._carriers.values()), seconds=20)
+    await until(lambda: all(c.gliding is None and not c.paused for c in desk.links._carriers.values()))
     await quiet(desk)
 
 
 async def test_a_number_moves_in_steps_and_arrives(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         await desk.set("/a", 0.0)
-        await desk.links.create(Link("/a", "/b", smooth_s=0.05))
+        await desk.links.create(Link("/a", "/b", smooth_s=0.2))
         assert desk.entry("/b").value == 0.0
         seen = Seen(desk, "/b")
         await desk.set("/a", 100.0)
@@ -77,7 +77,7 @@ async def test_vectors_and_ints_move_too_and_texts_jump(tmp_path: Path) -> None:
         for path, value in (("/v", (0.0, 10.0)), ("/m", 0.0), ("/s", "a")):
             await desk.set(path, value)
         for source, target in (("/v", "/w"), ("/m", "/n"), ("/s", "/t")):
-            await desk.links.create(Link(source, target, smooth_s=0.03))
+            await desk.links.create(Link(source, target, smooth_s=0.2))
         seen = {path: Seen(desk, path) for path in ("/w", "/n", "/t")}
         await desk.set("/v", (10.0, 0.0))
         await desk.set("/m", 90.0)

@@ -13,7 +13,7 @@ from lightfast.context.entry import Delete, Move, Mutation, Report, Set, Status
 from lightfast.context.store import Store
 from lightfast.context.watch import bus_of
 from lightfast.core.clock import SYSTEM
-from lightfast.core.errors import Exhausted
+from lightfast.core.errors import Conflict, Exhausted, Unavailable
 from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.conflicts import MAX_CONFLICTS, Conflicts
 from lightfast.engine.apps.groups import Groups
@@ -84,6 +84,45 @@ async def test_a_move_stands_between_what_was_before_and_after(tmp_path: Path) -
         await bounded(made.recorder.drained())
         assert (desk.entry("/m/b/x").value, desk.entry("/m/a/x").value) == (1.0, 2.0)
         assert made.refused == []
+
+
+async def test_a_deletion_of_one_path_stands_between_nothing_but_what_is_said_of_it(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk, TaskGroup("test") as tasks:
+        made = Made(desk)
+        before = desk.store.revision
+        for number in range(20):
+            made.recorder.add(Delete(f"/m/old{number}"), origin="app:m")
+            made.report(f"/m/new{number}", 1.0)
+        made.report("/m/old0", 2.0)
+        tasks.start(made.recorder.run(), "recorder")
+        await bounded(made.recorder.drained())
+        assert desk.store.revision == before + 2
+        assert desk.entry("/m/old0").value == 2.0
+        assert desk.entry("/m/new19").value == 1.0
+
+
+async def test_what_is_crossed_without_an_end_is_left_out_and_takes_nothing_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightfast.engine.apps.recorder.CROSSED_S", 0.0)
+    async with open_desk(tmp_path) as desk, TaskGroup("test") as tasks:
+        made = Made(desk)
+        made.report("/m/a", 1.0)
+        tasks.start(made.recorder.run(), "recorder")
+        await bounded(made.recorder.drained())
+        real = desk.store.apply
+
+        async def apply(mutations: Any, **more: Any) -> Any:
+            if any(mutation.path == "/m/a" for mutation in mutations):
+                raise Conflict("somebody writes it all the time")
+            return await real(mutations, **more)
+
+        monkeypatch.setattr(desk.store, "apply", apply)
+        for path in ("/m/a", "/m/b", "/m/c"):
+            made.report(path, 2.0)
+        await bounded(made.recorder.drained())
+        assert (desk.entry("/m/b").value, desk.entry("/m/c").value) == (2.0, 2.0)
+        assert [mutation.path for mutation, _ in made.refused if isinstance(mutation, Report)] == ["/m/a"]
 
 
 async def test_one_bad_change_is_left_out_by_name(tmp_path: Path) -> None:
@@ -180,3 +219,32 @@ async def test_conflict_records_are_bounded() -> None:
                 alive.remove(write.path)
         await asyncio.sleep(0)
     assert len(alive) == MAX_CONFLICTS
+
+
+async def test_one_fault_of_the_store_does_not_end_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_desk(tmp_path) as desk, TaskGroup("test") as tasks:
+        made = Made(desk)
+        tasks.start(made.recorder.run(), "recorder")
+
+        async def broken(*_: Any, **__: Any) -> Any:
+            raise Unavailable("the disk does not answer", reason="STORE_IO")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(made.recorder._groups, "_recent", lambda _: None)
+            patch.setattr(desk.store, "replay", broken)
+            made.report("/m/a", 1.0, cause=1)
+            await until(lambda: desk.store.get("/m/a") is not None)  # without the group of its cause
+        told: list[int] = []
+
+        async def mistaken(*_: Any, **__: Any) -> Any:
+            raise ValueError("nobody thought of this")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.store, "apply", mistaken)
+            lost = Report("/m/b", Status.SETTLED, reported=2.0, value=2.0)
+            made.recorder.add_together([lost], origin="app:m", flushed=told.append)
+            await bounded(made.recorder.drained())
+        assert told == [0]
+        made.report("/m/c", 3.0)
+        await bounded(made.recorder.drained())
+        assert desk.entry("/m/c").value == 3.0

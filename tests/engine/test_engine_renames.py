@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.support.desk import App, Desk, bounded, conflicts, hello, open_desk, 
 
 from lightfast.context.entry import Entry, Move, Set, Status
 from lightfast.engine.apps.matching import match
+from lightfast.engine.apps.resolve import Choice
 from lightfast.engine.links.carrier import Link
 from lightfast.sdk import Change, Hello
 from lightfast_link.value import Value
@@ -385,3 +387,58 @@ def test_ten_thousand_renamed_objects_are_matched_in_good_time() -> None:
     before = entries(*[(f"old{number}", str(number)) for number in range(10_000)])
     found = match(before, reports(*[(f"new{number}", str(number)) for number in range(10_000)]))
     assert len(found) == 10_000
+
+
+async def test_an_answer_that_crosses_the_way_back_leaves_nothing_pending(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App(dict(CUBE), answers=False)
+        await desk.live(app, able())
+        await move(desk, "Cube", "Box")
+        await until(lambda: app.wishes)
+        await desk.status("/live/objects/Box/count", Status.PENDING)
+        back = asyncio.ensure_future(move(desk, "Box", "Cube"))
+        await until(lambda: desk.store.get("/live/objects/Cube/count") is not None)
+        app.joined.settle(app.wishes[0].wish_id)
+        await bounded(back)
+        await until(lambda: len(app.wishes) == 2)
+        app.joined.settle(app.wishes[1].wish_id)
+        await desk.status("/live/objects/Cube/count", Status.SETTLED)
+        await desk.status("/live/objects/Cube/shown", Status.SETTLED)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_question_follows_what_a_client_renames(tmp_path: Path, held: bool) -> None:
+    async with open_desk(tmp_path, {"live": {"resync_policy": "ask"}}) as desk:
+        first = App(dict(CUBE))
+        await desk.live(first, able())
+        await desk.leave(first)
+        back = App({**CUBE, "objects/Cube/count": 5})
+        await desk.live(back, able())
+        (record,) = conflicts(desk)
+        assert record["path"] == "/live/objects/Cube/count"
+        if held:
+            desk.registry.hold("a test")
+        await move(desk, "Cube", "Box")
+        await until(lambda: conflicts(desk)[0]["path"] == "/live/objects/Box/count")
+        desk.registry.release()
+        await until(lambda: "objects/Box/count" in back.values)
+        (asked,) = [entry.path for entry in desk.store.select("/lightfast/conflicts//")]
+        await desk.registry.resolve(asked.rpartition("/")[2], Choice.WISHED, origin="client:test")
+        await desk.status("/live/objects/Box/count", Status.SETTLED)
+        assert back.values["objects/Box/count"] == 1
+
+
+async def test_a_question_goes_with_what_is_replaced_in_the_application(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, {"live": {"resync_policy": "ask"}}) as desk:
+        first = App({"objects/Cube/count": 1, "objects/Box/count": 2})
+        await desk.live(first, able())
+        await desk.leave(first)
+        back = App({"objects/Cube/count": 1})
+        await desk.live(back, able())
+        assert [record["path"] for record in conflicts(desk)] == ["/live/objects/Box/count"]
+        back.values = {"objects/Box/count": 1}
+        back.joined.report([Change("objects/Box", None, moved_from="objects/Cube")])
+        await desk.holds("/live/objects/Box/count", 1)
+        back.turn("objects/Box/count", 3)
+        await desk.holds("/live/objects/Box/count", 3)
+        assert not [record for record in conflicts(desk) if record.get("open")]

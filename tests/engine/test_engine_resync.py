@@ -60,6 +60,17 @@ def test_the_same_document_gets_back_what_it_forgot() -> None:
     assert made["overwritten"] == []
 
 
+def test_what_was_wished_meanwhile_is_put_back_last_and_in_its_order() -> None:
+    """A fader and its gain may be one thing: what was settled before must not undo what was wished since."""
+
+    def wished(path: str, revision: int) -> Entry:
+        return Entry(path, 2.0, revision, 1, 1, "someone", 0, 0, 0, reported=1.0, status=Status.PENDING)
+
+    entries = [entry("/b/e", 5.0), wished("/b/f", 9), wished("/b/g", 8), entry("/b/h", 6.0)]
+    made = plan(Mode.DAEMON, entries, reports(e=0.0, f=1.0, g=1.0, h=0.0))
+    assert [report.path for report in made.restored] == ["/b/e", "/b/h", "/b/g", "/b/f"]
+
+
 def test_what_the_application_does_not_have_is_put_back_if_it_can_be() -> None:
     entries = [entry("/b/mesh/location", 1.0), entry("/b/mesh/size", 2.0)]
     made = plan(Mode.DAEMON, entries, {}, writable=lambda path: path != "/b/mesh/size")
@@ -73,6 +84,12 @@ def test_a_rejected_wish_is_not_wished_again_but_what_was_settled_is() -> None:
     assert plan(Mode.DAEMON, [rejected], reports(x=5.0)).restored == []
     (back,) = plan(Mode.DAEMON, [rejected], reports(x=4.0)).restored
     assert back.value == 5.0
+
+
+def test_a_rejected_wish_that_the_application_holds_by_now_is_settled() -> None:
+    rejected = entry("/b/x", 99.0, Status.REJECTED)
+    (made,) = plan(Mode.DAEMON, [rejected], reports(x=99.0)).taken
+    assert (made.status, made.reported) == (Status.SETTLED, 99.0)
 
 
 def test_another_document_holds_and_leaves_a_record() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.desk import App, bounded, conflicts, hello, open_desk, until
 
 from lightfast.context.entry import Delete, Status
 from lightfast.engine.apps.records import AppState
-from lightfast.sdk import BridgeError, Change, Hello
+from lightfast.sdk import BridgeError, Change, Hello, Wish
 
 TEMPO = "/live/song/tempo"
 
@@ -270,3 +271,42 @@ async def test_undo_takes_the_wish_and_the_answer_back(tmp_path: Path) -> None:
         assert undone.conflicts == ()
         await until(lambda: app.values["song/tempo"] == 120.0)
         assert (await desk.status(TEMPO, Status.SETTLED)).value == 120.0
+
+
+class Talkative(App):
+    """Answers within the call that brings the wish; and tells, before, another value that it had for a moment."""
+
+    def apply(self, wishes: Sequence[Wish]) -> None:
+        self.wishes += wishes
+        for wish in wishes:
+            if wish.value is not None and not wish.signal:
+                self.turn(wish.path, 60.0)
+                self._take(wish)
+
+
+async def test_an_answer_does_not_pass_a_report_that_came_before_it(tmp_path: Path) -> None:
+    """Ardour tells a fader that was put back and then the gain that was wished: the gain holds."""
+    async with open_desk(tmp_path) as desk:
+        first = App({"song/tempo": 120.0})
+        await desk.live(first, hello())
+        await desk.leave(first)
+        await desk.set(TEMPO, 97.0)
+        back = Talkative({"song/tempo": 120.0})
+        await desk.live(back, hello())
+        back.turn("song/name", "the last word")
+        await desk.holds("/live/song/name", "the last word")
+        entry = await desk.status(TEMPO, Status.SETTLED)
+        assert back.values["song/tempo"] == 97.0
+        assert (entry.value, entry.reported) == (97.0, 97.0)
+
+
+async def test_a_refusal_does_not_pass_a_report_that_came_before_it(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        first = App({"song/tempo": 120.0})
+        await desk.live(first, hello())
+        await desk.leave(first)
+        await desk.set(TEMPO, 97.0)
+        back = Talkative({"song/tempo": 120.0}, refuses={"song/tempo": "it is locked"})
+        await desk.live(back, hello())
+        entry = await desk.status(TEMPO, Status.REJECTED)
+        assert (entry.value, entry.reported, entry.status_reason) == (97.0, 60.0, "it is locked")

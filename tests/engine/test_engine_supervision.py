@@ -122,14 +122,14 @@ async def test_a_frozen_application_is_named_and_blocks_nobody(tmp_path: Path, m
         with LinkApp.tcp(host, port) as other:
             process = subprocess.Popen([sys.executable, str(script), host, str(port), KEY.hex()])
             try:
-                await until(lambda: "/frozen" in {app.mount for app in desk.registry.list()}, seconds=20)
-                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE, seconds=20)
+                await until(lambda: "/frozen" in {app.mount for app in desk.registry.list()})
+                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE)
                 await other.until("welcome")
                 other.client.report([LinkChange("objects/Cube/location", (0.0, 0.0, 0.0))])
                 other.client.synced()
-                await until(lambda: desk.registry.get("/blender").state is AppState.LIVE, seconds=20)
+                await until(lambda: desk.registry.get("/blender").state is AppState.LIVE)
                 os.kill(process.pid, signal.SIGSTOP)
-                await until(lambda: desk.registry.get("/frozen").state is AppState.DEGRADED, seconds=20)
+                await until(lambda: desk.registry.get("/frozen").state is AppState.DEGRADED)
                 assert "it may be frozen" in desk.registry.get("/frozen").state_reason
                 revision = await desk.set("/blender/objects/Cube/location", (1.0, 2.0, 3.0))
                 wishes = (await other.until("apply"))[1]
@@ -137,13 +137,13 @@ async def test_a_frozen_application_is_named_and_blocks_nobody(tmp_path: Path, m
                 other.client.settled(wishes[0].id)
                 await desk.status("/blender/objects/Cube/location", Status.SETTLED)
                 os.kill(process.pid, signal.SIGCONT)
-                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE, seconds=20)
+                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE)
                 os.kill(process.pid, signal.SIGSTOP)
-                await until(lambda: desk.registry.get("/frozen").state is AppState.GONE, seconds=20)
+                await until(lambda: desk.registry.get("/frozen").state is AppState.GONE)
                 assert desk.registry.get("/frozen").state_reason == "the application was silent for 4 s"
                 await desk.status("/frozen/x", Status.STALE)
                 os.kill(process.pid, signal.SIGCONT)
-                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE, seconds=30)
+                await until(lambda: desk.registry.get("/frozen").state is AppState.LIVE)
             finally:
                 process.kill()
                 process.wait(10)

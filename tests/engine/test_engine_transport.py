@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -10,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightfast.core.clock import StillClock
+from lightfast.core.clock import SYSTEM, StillClock
 from lightfast.core.errors import InvalidArgument
-from lightfast.engine.transport.beats import Taps
+from lightfast.engine.transport.beats import Beats, Taps
 from lightfast.engine.transport.follower import Follower
 from lightfast.engine.transport.lead import JUMP_S, Lead
 from lightfast.engine.transport.phase import PhaseMeter
@@ -338,6 +340,37 @@ def test_one_that_does_not_start_is_asked_three_times() -> None:
     half.moved(sought=False)
     half.tick(clock.monotonic())
     assert stub.plays == [True, True, True]  # it stands already
+
+
+async def test_a_jump_back_as_a_beat_is_due_does_not_silence_the_beat() -> None:
+    heard: list[int] = []
+
+    class Out:
+        def send(self, address: str, *arguments: Any) -> None:
+            heard.extend(arguments if address.endswith("/beat") else ())
+
+    head, loop = Playhead(tempo=240.0), asyncio.get_running_loop()
+    head.seek_beats(SYSTEM.monotonic(), 1000.0)
+    head.play(SYSTEM.monotonic())
+    beats = Beats(head, SYSTEM, Out())
+    beats.changed()
+    running = asyncio.ensure_future(beats.run())
+
+    def jump() -> None:
+        head.seek_beats(SYSTEM.monotonic(), 0.0)
+        beats.changed()
+
+    loop.call_later(0.2, time.sleep, 0.3)  # so that both are due when the loop comes to it: first the beat
+    loop.call_later(0.4, jump)
+    async with asyncio.timeout(60):
+        while 3 not in heard:
+            await asyncio.sleep(0.01)
+    head.stop(SYSTEM.monotonic())
+    beats.changed()
+    await running
+    assert heard[0] == 1000
+    start = heard.index(0)
+    assert heard[start : start + 4] == [0, 1, 2, 3]
 
 
 def test_all_frame_rates_have_names_of_their_own() -> None:

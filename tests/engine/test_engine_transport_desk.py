@@ -12,7 +12,9 @@ from tests.support.desk import Desk, bounded, until
 from tests.support.player import Player, app, stage, stands
 
 from lightfast.context.entry import Delete, Set
+from lightfast.core.clock import SYSTEM
 from lightfast.core.errors import Denied, FailedPrecondition, InvalidArgument, OutOfBounds, Unavailable
+from lightfast.engine.transport import follower
 from lightfast.engine.transport.records import Hands, Role, Standing
 from lightfast.engine.transport.transport import Transport
 
@@ -32,7 +34,7 @@ async def lead(desk: Desk, transport: Transport, player: Player) -> None:
 
 async def near(one: Callable[[], float], other: Callable[[], float], far: float) -> None:
     """Wait until two positions are as near as that."""
-    await until(lambda: abs(one() - other()) <= far, lambda: (one(), other()), 15.0)
+    await until(lambda: abs(one() - other()) <= far, lambda: (one(), other()))
 
 
 async def test_what_is_written_acts_like_the_method(tmp_path: Path) -> None:
@@ -51,6 +53,21 @@ async def test_what_is_written_acts_like_the_method(tmp_path: Path) -> None:
         # The settled position is no order to go there again.
         await until(lambda: desk.entry("/transport/position").revision > 0, lambda: desk.entry("/transport/position"))
         assert transport.record().position == where
+
+
+async def test_a_seek_that_is_written_is_not_lost_in_what_the_timeline_shows_at_that_moment(tmp_path: Path) -> None:
+    async with stage(tmp_path) as (desk, transport):
+        await transport.play()
+        loop, wish = asyncio.get_running_loop(), [0.0]
+
+        def write() -> None:
+            desk.store.publish([Set("/transport/position", wish[0])], origin="client:test")
+
+        for wish[0] in (1000.0, 2000.0, 3000.0):
+            await asyncio.sleep(0.05)
+            loop.call_soon(write)
+            transport.step(SYSTEM.monotonic())  # what it shows is written right after that
+            await until(lambda: transport.record().position >= wish[0], transport.record)
 
 
 async def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
@@ -115,12 +132,19 @@ async def test_a_follower_is_started_located_and_kept_in_step(tmp_path: Path) ->
         await near(player.now, lambda: transport.record().position, 0.08)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody be asked again because the disk is slow."""
+    monkeypatch.setattr(follower, "CONFIRM_S", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_follower_that_drifts_is_corrected_a_bounded_number_of_times(tmp_path: Path) -> None:
     async with stage(tmp_path, threshold_s=0.05, corrections_hz=10.0) as (desk, transport):
         player = Player("deck", speed=1.1)
         await follow(desk, player)
         await transport.play()
-        await until(lambda: app(transport, "/deck").corrections >= 2, lambda: app(transport, "/deck"), 15.0)
+        await until(lambda: app(transport, "/deck").corrections >= 2, lambda: app(transport, "/deck"))
         before = player.wished.count(("playing", True))
         assert before == 1  # it is located, not started again
 
@@ -242,6 +266,7 @@ async def test_a_hand_on_a_follower_is_reported_and_not_fought(tmp_path: Path) -
         await stands(transport, "/deck", Standing.IN_STEP)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_hand_may_lead_all_without_an_echo(tmp_path: Path) -> None:
     async with stage(tmp_path, hands=Hands.LEAD) as (desk, transport):
         one, two = Player("deck", latency=0.05), Player("sequencer", latency=0.1)
@@ -350,7 +375,7 @@ async def test_a_leader_that_goes_does_not_stop_the_show_and_takes_it_back_witho
         before = transport.record().position
         again = Player("deck")  # it comes back stopped, at the beginning
         await again.join(desk)
-        await until(lambda: transport.record().leading == "/deck", lambda: app(transport, "/deck"), 15.0)
+        await until(lambda: transport.record().leading == "/deck", lambda: app(transport, "/deck"))
         assert transport.record().playing
         assert again.playing
         assert transport.record().position > before
@@ -368,7 +393,7 @@ async def test_a_leader_that_cannot_be_moved_tells_its_jump(tmp_path: Path) -> N
         assert transport.record().leading == "internal"  # it stands, and the show goes on
         tape.go(500.0)
         tape.press(True)
-        await until(lambda: transport.record().leading == "/tape", lambda: app(transport, "/tape"), 15.0)
+        await until(lambda: transport.record().leading == "/tape", lambda: app(transport, "/tape"))
         assert "jumped by +" in transport.record().notice
         await near(lambda: transport.record().position, tape.now, 0.3)
 

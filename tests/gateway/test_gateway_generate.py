@@ -139,9 +139,9 @@ async def test_whatever_a_provider_raises_fails_its_operation_alone(tmp_path: Pa
 
 async def test_a_provider_that_awaits_for_ever_meets_its_deadline(tmp_path: Path) -> None:
     async with house(tmp_path) as rooms:
-        with pytest.raises(DeadlineExceeded, match=r"puppet/draw was not done after 0\.05 s") as caught:
-            await rooms.run("wait", timeout=0.05)
-        assert rooms.puppet.cancelled.is_set()
+        with pytest.raises(DeadlineExceeded, match=r"puppet/draw was not done after 0\.5 s") as caught:
+            await rooms.run("wait", timeout=0.5)
+        assert rooms.puppet.cancelled.is_set() is rooms.puppet.started.is_set()  # a busy machine may not begin it
         operation = await rooms.gateway.operation(caught.value.metadata["operation_id"])
         assert operation.state is OperationState.FAILED
 
@@ -151,10 +151,12 @@ async def test_a_provider_that_swallows_its_cancellation_is_left_behind(
 ) -> None:
     monkeypatch.setattr("lightfast.gateway.generation.GRACE", 0.05)
     async with house(tmp_path) as rooms:
-        with pytest.raises(DeadlineExceeded):
-            await rooms.run("stubborn", timeout=0.05)
-        assert rooms.puppet.cancelled.is_set()
-        rooms.puppet.release.set()
+        try:
+            with pytest.raises(DeadlineExceeded):
+                await rooms.run("stubborn", timeout=0.5)
+            assert rooms.puppet.cancelled.is_set() is rooms.puppet.started.is_set()
+        finally:
+            rooms.puppet.release.set()  # else nothing could end it
 
 
 async def test_closing_the_stream_cancels(tmp_path: Path) -> None:
@@ -258,6 +260,7 @@ async def test_a_restart_fails_what_was_running(tmp_path: Path) -> None:
         steps = rooms.gateway.generate(GenerateCall("puppet/draw", prompt="wait"), "client:test")
         operation_id = (await anext(steps)).operation_id
         # The row of a daemon that was killed says RUNNING; this is how the next one finds it.
+        await rooms.gateway.list_operations()  # the row is written behind what runs
         await rooms.gateway.start()
         rows = await rooms.db.query("SELECT body FROM operations WHERE operation_id = ?", (operation_id,))
         body = json.loads(rows[0][0])

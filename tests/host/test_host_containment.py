@@ -48,6 +48,11 @@ BAD = {
         PluginState.UNAVAILABLE,
         "the module surely_not_there is not installed: run pip install surely_not_there",
     ),
+    "misses a module that its package is not named like": (
+        "raise ModuleNotFoundError('No module named PIL.Image', name='PIL.Image')\n",
+        PluginState.UNAVAILABLE,
+        "is not installed: run pip install pillow",
+    ),
     "says what it misses": (
         HOOK + "raise MissingDependency('espeak-ng', 'apt install espeak-ng')\n",
         PluginState.UNAVAILABLE,
@@ -111,23 +116,24 @@ async def test_a_stale_entry_point_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_plugin_that_never_finishes_loading_is_left_behind(tmp_path: Path) -> None:
-    source = "import threading\nthreading.Event().wait(30)\n"
+    source = "import threading\nthreading.Event().wait(60)\n"
     with installed(tmp_path, lfx_aaa=source, lfx_good=provider_source("good")) as found:
-        host = PluginHost({}, found=found, load_timeout=0.2)
+        host = PluginHost({}, found=found, load_timeout=3.0)
         await host.start()
         await host.settled()
-        assert record_of(host, "aaa").reason == "it did not finish loading within 0.2 s"
+        assert record_of(host, "aaa").reason == "it did not finish loading within 3 s"
         assert record_of(host, "good").state is PluginState.READY
         await host.close()
 
 
 async def test_start_does_not_wait_for_a_slow_plugin(tmp_path: Path) -> None:
-    with installed(
-        tmp_path, lfx_slow="import threading\nthreading.Event().wait(1)\n" + provider_source("slow")
-    ) as found:
+    gate = tmp_path / "gate"
+    slow = f"import time\nfrom pathlib import Path\nwhile not Path({str(gate)!r}).exists():\n    time.sleep(0.01)\n"
+    with installed(tmp_path, lfx_slow=slow + provider_source("slow")) as found:
         host = PluginHost({}, found=found)
         await host.start(budget=0.01)
         assert host.records() == []
+        gate.touch()
         await until(host.records, "the slow plugin")
         assert record_of(host, "slow").state is PluginState.READY
         await host.close()

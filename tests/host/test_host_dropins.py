@@ -169,7 +169,7 @@ async def test_a_folder_that_cannot_be_made_keeps_nobody_waiting(tmp_path: Path)
     with installed(tmp_path, lfx_good=provider_source()) as found:
         host = PluginHost({}, tmp_path / "file/plugins", sink=sink, found=found)
         await host.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await host.settled()
     assert record_of(host, "good").state is PluginState.READY
     await host.close()
@@ -181,7 +181,7 @@ async def test_closing_before_the_watch_has_begun(folder: Path) -> None:
     watch.close()
     watch.start()  # its thread was late
     watch.close()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # one that ends meanwhile is of another test
 
 
 async def test_a_file_that_went_while_others_loaded_leaves_no_trace(folder: Path) -> None:

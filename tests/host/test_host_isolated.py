@@ -16,7 +16,7 @@ from lightfast.host.records import PluginState
 from lightfast.sdk import Artifact, GenerationRequest, Preview, Progress, Provider, ProviderError, TextDelta, Usage
 
 SOURCE = """
-import asyncio, os, sys, time
+import asyncio, gc, os, subprocess, sys, time
 from lightfast.sdk import Artifact, Model, Preview, Progress, Provider, ProviderError, TextDelta, Usage, hookimpl
 
 print("printing does no harm")
@@ -52,6 +52,14 @@ class Worker(Provider):
             os._exit(5)
         elif request.prompt == "fail":
             raise ProviderError("no luck", retryable=True, reason="LUCK")
+        elif request.prompt == "greedy":
+            child = next(each for each in gc.get_objects() if type(each).__name__ == "Child")
+            for _ in range(100):
+                child._send(t="step", id=max(child._running), step={"kind": "TextDelta", "text": "more"})
+        elif request.prompt == "flood":
+            yield Artifact("image/png", bytes(100 << 20), "huge.png")
+        elif request.prompt == "offspring":
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
         elif request.prompt == "many":
             for index in range(1000):
                 yield TextDelta(str(index) + " ")
@@ -180,6 +188,38 @@ async def test_the_child_ends_with_the_host(tmp_path: Path) -> None:
     host, provider = await started(tmp_path)
     pid = await child_of(provider)
     await host.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_child_that_sends_more_than_it_may_ends_for_all_who_wait(tmp_path: Path) -> None:
+    host, provider = await started(tmp_path)
+    other = provider.generate(request("wait", mark=str(tmp_path / "mark")), None)  # type: ignore[arg-type]
+    await anext(other)
+    greedy = provider.generate(request("greedy"), None)  # type: ignore[arg-type]
+    await anext(greedy)
+
+    async def ended(steps: Any) -> None:
+        async for _ in steps:
+            pass
+
+    async with asyncio.timeout(60):
+        for steps in (other, greedy):
+            with pytest.raises(ProviderError, match="it sent more than the 16 steps it has credit for"):
+                await ended(steps)
+    await host.close()
+
+
+@pytest.mark.parametrize("prompt", ["flood", "offspring"])
+async def test_the_end_of_a_child_is_not_waited_for_longer_than_it_takes(tmp_path: Path, prompt: str) -> None:
+    """Its pipes may stay open: nobody reads what it was sending, or a program it has started holds them."""
+    host, provider = await started(tmp_path)
+    steps = provider.generate(request(prompt), None)  # type: ignore[arg-type]
+    pid = int((await anext(steps)).message.removeprefix("pid "))  # type: ignore[union-attr]
+    if prompt == "offspring":
+        assert await anext(steps) == TextDelta("done")
+    async with asyncio.timeout(60):
+        await host.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

@@ -47,6 +47,44 @@ def lightfast_bridges(config): return [Mine()]
 """,
         "bridge:tried",
     ),
+    "lightfast_embedders": (
+        """
+class Mine:
+    name = "tried"
+    dimensions = 2
+    def embed(self, texts): return [[1.0, 0.0] for _ in texts]
+    def close(self): pass
+
+@hookimpl
+def lightfast_embedders(config): return [Mine()]
+""",
+        "embedder:tried",
+    ),
+    "lightfast_operations": (
+        """
+class Mine(Operation):
+    name = "tried.it"
+    summary = "Do nothing."
+    arguments = {"type": "object"}
+    async def perform(self, call, bench): return Outcome()
+
+@hookimpl
+def lightfast_operations(config): return [Mine()]
+""",
+        "operation:tried.it",
+    ),
+    "lightfast_job_types": (
+        """
+class Mine(JobType):
+    name = "tried"
+    summary = "Do nothing."
+    async def run(self, payload, bench): return None
+
+@hookimpl
+def lightfast_job_types(config): return [Mine()]
+""",
+        "job_type:tried",
+    ),
     "lightfast_simulators": (
         """
 class Mine(Simulator):
@@ -113,8 +151,49 @@ def test_the_hook_is_tried(name: str, tmp_path: Path) -> None:
         asked: dict[str, Callable[[], Sequence[object]]] = {
             "lightfast_providers": host.providers,
             "lightfast_bridges": host.bridges,
+            "lightfast_embedders": host.embedders,
+            "lightfast_operations": host.operations,
+            "lightfast_job_types": host.job_types,
             "lightfast_simulators": host.simulators,
             "lightfast_packs": host.packs,
             "lightfast_launchers": host.launchers,
         }
         assert [type(item).__name__ for item in asked[name]()] == ["Mine"]
+
+
+WRONG = {
+    "no-operation": ("lightfast_operations", "[3]", "lightfast_operations"),
+    "name": ("lightfast_operations", 'made(Operation, name="Fade")', "the name of an operation is 'Fade'"),
+    "arguments": ("lightfast_operations", 'made(Operation, name="a.b", arguments={"type": "array"})', "no JSON Schema"),
+    "pool": ("lightfast_operations", 'made(Operation, name="a.b", pool="mine")', "the pool 'mine': use one of"),
+    "effects": (
+        "lightfast_operations",
+        'made(Operation, name="a.b", possible_effects=("all",))',
+        "frozenset of Effect",
+    ),
+    "timeout": ("lightfast_operations", 'made(Operation, name="a.b", timeout=0)', "the timeout 0: use seconds"),
+    "no-job-type": ("lightfast_job_types", "[object()]", "lightfast_job_types"),
+    "attempts": ("lightfast_job_types", 'made(JobType, name="a", max_attempts=0)', "the max_attempts 0"),
+    "payload": ("lightfast_job_types", 'made(JobType, name="a", payload={})', "no JSON Schema"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_plugin_that_brings_a_wrong_one_is_refused_with_the_reason(case: str, tmp_path: Path) -> None:
+    hook, brought, reason = WRONG[case]
+    source = f"""
+async def nothing(self, *given): pass
+
+def made(kind, **fields):
+    usual = {{"summary": "Do nothing.", "arguments": {{"type": "object"}}, "perform": nothing, "run": nothing}}
+    return [type("Mine", (kind,), {{**usual, **fields}})()]
+
+@hookimpl
+def {hook}(config): return {brought}
+"""
+    with installed(tmp_path, lfx_tried=HEAD + source) as found:
+        host = PluginHost({}, found=found)
+        host.load_all()
+        (record,) = host.records()
+        assert record.brings == ()
+        assert reason in record.reason

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,21 +22,24 @@ from lightfast_link.frame import Frame, decode, encode
 from lightfast_link.messages import Change
 
 
-async def joined_but_deaf(path: str, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
-    """Return a socket that has said hello and will not read."""
-    sock = context.socket(zmq.DEALER)
-    sock.setsockopt(zmq.LINGER, 0)
-    sock.setsockopt(zmq.RCVHWM, 1)
-    sock.connect(path)
-    sock.send_multipart(encode(Frame("hello", {**hello(), "versions": [1]})))
-    return sock
+@contextmanager
+def joined_but_deaf(path: str) -> Iterator[zmq.Socket[bytes]]:
+    """Open a socket that has said hello and will not read."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as sock:
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.RCVHWM, 1)
+        sock.connect(path)
+        sock.send_multipart(encode(Frame("hello", {**hello(), "versions": [1]})))
+        yield sock
 
 
-async def test_a_deaf_application_is_bounded_and_its_signals_conflate(tmp_path: Path) -> None:
+async def test_a_deaf_application_is_bounded_and_its_signals_conflate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightfast.engine.apps.link_pulse.DEAD_AFTER", 600.0)  # it answers no ping
     registry = RecordingRegistry()
     async with link_server(registry) as server, zmq_door(server, tmp_path) as (_, found, _bus):
-        with zmq.Context() as context:
-            sock = await joined_but_deaf(found["zmq_router"], context)
+        with joined_but_deaf(found["zmq_router"]) as sock:
             await eventually(lambda: registry.sessions)
             session = registry.sessions[0]
             outbox = session.channel._outbox  # type: ignore[attr-defined]
@@ -45,11 +50,10 @@ async def test_a_deaf_application_is_bounded_and_its_signals_conflate(tmp_path: 
             # It begins to read: what arrives last is the latest of each.
             latest: dict[str, str] = {}
             while len([value for value in latest.values() if int(value[500:]) >= 29_990]) < 10:
-                assert await asyncio.to_thread(sock.poll, 10_000), latest
+                assert await asyncio.to_thread(sock.poll, 60_000), latest
                 frame = decode(sock.recv_multipart())
                 latest |= {item["path"]: item["value"] for item in frame.header.get("batch", ())}
             assert session.lost_reasons == []
-            sock.close()
 
 
 async def test_an_application_that_answers_nothing_gets_no_more_than_the_window(
@@ -57,16 +61,16 @@ async def test_an_application_that_answers_nothing_gets_no_more_than_the_window(
 ) -> None:
     monkeypatch.setattr(link_outbox, "WINDOW", 100)
     monkeypatch.setattr(link_outbox, "MAX_WAITING", 1000)
+    monkeypatch.setattr("lightfast.engine.apps.link_pulse.DEAD_AFTER", 600.0)  # it answers no ping
     registry = RecordingRegistry()
     async with link_server(registry) as server, zmq_door(server, tmp_path) as (_, found, _bus):
-        with zmq.Context() as context:
-            sock = await joined_but_deaf(found["zmq_router"], context)
+        with joined_but_deaf(found["zmq_router"]) as sock:
             await eventually(lambda: registry.sessions)
             session = registry.sessions[0]
             session.channel.apply([sdk.Wish(n, f"p{n}", n, n) for n in range(1, 1201)])
             frames: list[Frame] = []
             while sum(len(frame.header.get("batch", ())) for frame in frames) < 100:
-                assert await asyncio.to_thread(sock.poll, 10_000)
+                assert await asyncio.to_thread(sock.poll, 60_000)
                 frames.append(decode(sock.recv_multipart()))
             assert not sock.poll(100) or decode(sock.recv_multipart()).type == "ping"
             # The last ones found no room any more: they are rejected, with the reason.
@@ -74,10 +78,9 @@ async def test_an_application_that_answers_nothing_gets_no_more_than_the_window(
             assert session.rejected[0] == (1001, "the application does not keep up: 1000 wishes wait for it")
             sock.send_multipart(encode(Frame("applied", {"wishes": [{"id": n} for n in range(1, 101)]})))
             while sum(len(frame.header.get("batch", ())) for frame in frames) < 200:
-                assert await asyncio.to_thread(sock.poll, 10_000)
+                assert await asyncio.to_thread(sock.poll, 60_000)
                 frames.append(decode(sock.recv_multipart()))
             assert len(session.settled) == 100
-            sock.close()
 
 
 def test_an_outbox_nobody_empties_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ async def test_the_example_works_as_it_stands(tmp_path: Path) -> None:
             environment = {**os.environ, "LIGHTFAST_HOME": str(tmp_path), "PYTHONPATH": str(FOLDER.parent)}
             process = subprocess.Popen([oldest_python(), "-c", code], env=environment)
             try:
-                await eventually(lambda: registry.sessions and registry.sessions[0].synced_count, 30.0)
+                await eventually(lambda: registry.sessions and registry.sessions[0].synced_count)
                 session = registry.sessions[0]
                 assert (session.hello.kind, session.changes) == ("myapp", [sdk.Change("level", 0.5)])
                 session.channel.apply([sdk.Wish(1, "level", 0.75, 3)])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from functools import partial
 
 import pytest
 from tests.support.link import App, RecordingRegistry, eventually, link_server, tcp_door
+from tests.support.ports import free_port
 
 from lightfast import sdk
+from lightfast.core.clock import StillClock
+from lightfast.engine.apps.link_peer import LinkPeer
 from lightfast_link import outbox as client_outbox
 from lightfast_link import session as client_session
 from lightfast_link.messages import Change
@@ -30,8 +34,8 @@ class Cable:
         self.port = 0
 
     async def __aenter__(self) -> Cable:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = free_port(socket.SOCK_STREAM)  # it is closed and opened again
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -171,9 +175,9 @@ async def test_a_connection_that_breaks_at_random_loses_nothing_and_doubles_noth
                     cable.cut()
                 await asyncio.sleep(0)
             cable.cut()
-            await eventually(lambda: len(registry.changes) >= 400 and app.client.state == "live", 30.0)
+            await eventually(lambda: len(registry.changes) >= 400 and app.client.state == "live")
             app.client.report([Change("end", True)])
-            await eventually(lambda: registry.changes[-1].path == "end", 30.0)
+            await eventually(lambda: registry.changes[-1].path == "end")
             assert [change.path for change in registry.changes] == [f"p{n}" for n in range(400)] + ["end"]
 
 
@@ -223,38 +227,54 @@ async def test_a_mark_of_the_old_session_is_not_taken_for_the_new() -> None:
 
 
 async def test_a_silent_daemon_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_session, "DEAD_AFTER", 0.5)
     monkeypatch.setattr(client_session, "PING_EVERY", 0.1)
+    pongs: list[object] = []
+    monkeypatch.setitem(client_session.Session._HANDLERS, "pong", lambda _, frame: pongs.append(frame))
+    clock = StillClock()
     async with link_server() as server, tcp_door(server) as (_, _host, port), Cable(port) as cable:
-        with App.tcp("127.0.0.1", cable.port) as app:
+        app = App.tcp("127.0.0.1", cable.port)
+        app.client.clock = clock.monotonic
+        with app:
             await app.until("welcome")
-            await asyncio.sleep(0.8)  # pings keep it alive for longer than it may be silent
+            for count in range(1, 5):  # pings keep it alive for longer than it may be silent
+                clock.advance(3.0)
+                await eventually(lambda count=count: len(pongs) == count)  # type: ignore[misc]
             assert app.client.state == "live"
             cable.back.clear()
-            assert (await app.until("lost"))[1] == "the daemon was silent for 0.5 s"
+            while app.client.state == "live":  # again, as something may be on the way
+                clock.advance(6.0)
+                await asyncio.sleep(0.01)
+            assert (await app.until("lost"))[1] == "the daemon was silent for 6 s"
+            assert app.client.status()["sessions"] == 1
 
 
-async def test_a_silent_application_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightfast.engine.apps.link_pulse.DEAD_AFTER", 0.7)
-    monkeypatch.setattr("lightfast.engine.apps.link_pulse.PING_EVERY", 0.1)
-    registry = RecordingRegistry()
-    async with link_server(registry) as server, tcp_door(server) as (_, _host, port), Cable(port) as cable:
+async def test_a_silent_application_is_lost() -> None:
+    registry, clock = RecordingRegistry(), StillClock()
+    async with link_server(registry) as server, tcp_door(server) as (door, _host, port), Cable(port) as cable:
+        server.clock = door._clock = clock
         with App.tcp("127.0.0.1", cable.port) as app:
             await app.until("welcome")
-            await asyncio.sleep(1.0)
-            assert not registry.sessions[0].lost_reasons
+            (session,) = registry.sessions
+            assert isinstance(session.channel, LinkPeer)
+            pulse = session.channel._pulse
+            for _ in range(4):  # pings keep it alive for longer than it may be silent
+                clock.advance(3.0)
+                await eventually(lambda: pulse.heard == clock.monotonic())
+            assert not session.lost_reasons
             cable.forth.clear()
-            await eventually(lambda: registry.sessions[0].lost_reasons == ["the application was silent for 0.7 s"])
+            while not session.lost_reasons:  # again, as something may be on the way
+                clock.advance(6.0)
+                await asyncio.sleep(0.01)
+            assert session.lost_reasons == ["the application was silent for 6 s"]
 
 
 async def test_without_a_daemon_it_says_so_and_goes_on_trying() -> None:
+    port = free_port(socket.SOCK_STREAM)
     async with link_server() as server:
-        async with tcp_door(server) as (_, host, port):
-            pass
-        with App.tcp(host, port) as app:
+        with App.tcp("127.0.0.1", port) as app:
             await eventually(lambda: "Connection refused" in app.client.status()["lost"])
             assert not app.client.wait(0)
-            async with tcp_door(server, f"{host}:{port}"):
+            async with tcp_door(server, f"127.0.0.1:{port}"):
                 await app.until("welcome")
 
 

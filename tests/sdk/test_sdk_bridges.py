@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 
 from lightfast.host.plugins import PluginHost
 from lightfast.sdk import Bridge
@@ -15,12 +16,6 @@ from lightfast.sdk.testing import check_bridge
 
 SHIPPED = PluginHost({})
 SHIPPED.load_all()
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def nobody(kind: socket.SocketKind = socket.SOCK_DGRAM) -> str:
@@ -37,6 +32,7 @@ ABSENT: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {
     "abletonlink": lambda _: {},  # it joins nobody until join = true
     "ardour": osc_pair,
     "hydrogen": lambda _: {"remote": nobody()},
+    "mcp": lambda _: {"name": "nobody", "url": f"http://{nobody(socket.SOCK_STREAM)}/mcp"},
     "midi": lambda _: {},  # it opens no port until one is named
     "obs": lambda _: {"url": f"ws://{nobody(socket.SOCK_STREAM)}"},
     "osc": lambda folder: {"folder": str(folder)},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from structlog.testing import capture_logs
 from lightfast.sdk import BridgeError, Call, Hello
 from lightfast.sdk.bridge import AppSession
 from lightfast.sdk.pacing import Pacer
-from lightfast.sdk.running import Running
+from lightfast.sdk.running import Running, apart
 from lightfast.sdk.settings import Table, listen_for, pause
 from lightfast.sdk.testing import FakeAppSession
 
@@ -133,3 +135,79 @@ async def test_a_command_that_comes_while_the_session_ends_is_refused_and_raises
     running.invoke(app, Call(3, "go"), never, "the app is gone")
     running.invoke(None, Call(4, "go"), never, "the app is gone")
     assert app.failures == {1: "the app is gone", 3: "the app is gone"}
+
+
+async def test_a_cancellation_that_comes_while_a_task_of_a_group_fails_is_gone_on_with() -> None:
+    """`asyncio.TaskGroup` raises the failure and drops the cancellation, up to Python 3.12."""
+
+    async def fail() -> None:
+        raise OSError
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+            tasks.create_task(asyncio.sleep(60))
+
+    async def work() -> None:
+        try:
+            await apart(group())
+        except* OSError:
+            pass
+        await asyncio.sleep(60)
+
+    for turns in range(8):
+        task = asyncio.ensure_future(work())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=60.0)
+        assert task.cancelled(), turns
+
+
+async def test_what_runs_apart_ends_with_who_waits_for_it() -> None:
+    seen: list[str] = []
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+        return "an answer"
+
+    task = asyncio.ensure_future(apart(stubborn()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=60.0)
+    assert task.cancelled()
+    assert seen == ["cancelled"]
+
+
+async def test_a_second_cancellation_reaches_what_runs_apart_and_lost_the_first() -> None:
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    work = deaf()
+    task = asyncio.ensure_future(apart(work))
+    for _ in range(2):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+    await asyncio.wait({task}, timeout=60.0)
+    assert task.cancelled()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
+
+
+async def test_what_runs_apart_answers_and_raises_as_it_does_itself() -> None:
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> None:
+        raise OSError("the reason")
+
+    assert await apart(answer()) == 7
+    with pytest.raises(OSError, match="the reason"):
+        await apart(fail())

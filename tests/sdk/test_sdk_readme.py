@@ -15,9 +15,9 @@ from tests.support.plugins import NotingSink, record_of
 from lightfast.gateway.calls import GenerateCall
 from lightfast.host.plugins import PluginHost
 from lightfast.host.records import PluginState
-from lightfast.sdk import Provider, Simulator
+from lightfast.sdk import ContextChange, Provider, Simulator
 from lightfast.sdk.osc import decode, encode
-from lightfast.sdk.testing import check_bridge, check_provider
+from lightfast.sdk.testing import check_bridge, check_embedder, check_operation, check_provider
 from lightfast_link.value import Asset
 
 README = Path(__file__).parents[2] / "plugins" / "README.md"
@@ -26,7 +26,7 @@ EXAMPLE = re.compile(r"<!-- try: (\w+\.py) -->\n```python\n(.*?)```", re.DOTALL)
 
 def examples() -> dict[str, str]:
     found = dict(EXAMPLE.findall(README.read_text(encoding="utf-8")))
-    assert sorted(found) == ["chart.py", "knob.py"]
+    assert sorted(found) == ["chart.py", "fade.py", "knob.py", "tones.py"]
     return found
 
 
@@ -69,7 +69,7 @@ async def test_the_provider_generates_through_the_daemon(tmp_path: Path, isolate
 async def test_the_provider_keeps_the_contract(tmp_path: Path) -> None:
     host, sink = await dropped(tmp_path, "chart.py", {})
     provider: Provider = sink.providers["chart"]
-    steps = await check_provider(provider, prompts={"bars": "3 1 4"})
+    steps = await check_provider(provider, prompts={"bars": "3 1 4"}, most_blocked=60.0)
     assert sorted(steps) == ["bars"]
     await host.close()
 
@@ -118,3 +118,29 @@ async def test_the_bridge_keeps_the_contract(tmp_path: Path) -> None:
     assert session is not None
     assert session.values == {"filter/cutoff": 880.0}
     await host.close()
+
+
+async def test_the_embedder_keeps_the_contract(tmp_path: Path) -> None:
+    host, sink = await dropped(tmp_path, "tones.py", {})
+    try:
+        tones = sink.embedders["tones"]
+        one, other, far = tones.embed(["C E G", "G, then E and C", "F# A#"])
+        assert one == other
+        assert one != far
+        check_embedder(tones, ["a chord of C E G", "D", "no note at all", "F#"])
+    finally:
+        await host.close()
+    assert sink.embedders == {}
+
+
+async def test_the_operation_keeps_the_contract(tmp_path: Path) -> None:
+    host, sink = await dropped(tmp_path, "fade.py", {})
+    try:
+        (fade,) = sink.operations.values()
+        path = "/lights/front/level"
+        (outcome,) = await check_operation(fade, [{"light": "front", "level": 0.5}], values={path: 0.25})
+        assert outcome.value == 0.25
+        assert outcome.changes == (ContextChange("set", path, 0.5),)
+    finally:
+        await host.close()
+    assert sink.operations == {}

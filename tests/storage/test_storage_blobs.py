@@ -249,12 +249,12 @@ async def test_who_is_cancelled_while_a_thread_still_opens_the_file_leaves_nothi
 
         def slowly(data: bytes) -> None:
             inside.set()
-            go_on.wait(10)
+            go_on.wait(60)
             real(data)
 
         writer._append = slowly  # type: ignore[method-assign]
         writing = asyncio.ensure_future(writer.write(b"x" * 100))
-        await asyncio.to_thread(inside.wait, 10)
+        assert await asyncio.to_thread(inside.wait, 60)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing

@@ -39,7 +39,7 @@ async def test_a_full_disk_is_named_and_outlived(tmp_path: Path) -> None:
             assert house.store.revision == written
             assert house.store.get("/a") is not None
             assert (await house.values_at(first)) == {"/a": 1, "/b": 1}
-            await house.db.check()
+            await house.db.check(timeout=60.0)
             with pytest.raises(Exhausted):
                 await house.set(("/a", "w" * 100_000))
             assert house.values()["/a"] == 1

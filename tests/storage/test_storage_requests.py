@@ -32,7 +32,7 @@ async def open_requests(folder: Path, clock: StillClock) -> AsyncIterator[Reques
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -234,7 +234,7 @@ async def test_a_sweep_that_fails_is_tried_again(tmp_path: Path, monkeypatch: py
     async with open_requests(tmp_path, clock) as requests:
         await requests.once("c", "M", "id", b"p", work)
         clock.advance(25 * 3600)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await requests._db.query("SELECT 1 FROM requests"):
                 await asyncio.sleep(0.001)
         assert failures == 3

@@ -35,7 +35,7 @@ from lightfast.core.osc_build import encode
 
 PORT = 3819
 STARTS = 3
-UP_S = 30.0
+UP_S = 90.0
 PROOF_S = 1.2
 """How long a start must act before it counts."""
 ROOM = 9
@@ -121,7 +121,7 @@ class Control:
         self.send("/set_surface/port", 0)
         self.send("/set_surface", 0, TYPES, FEEDBACK, 2, 0, 0)
 
-    def wait(self, fits: Callable[[str, tuple[Any, ...]], bool], seconds: float = 10.0) -> tuple[Any, ...] | None:
+    def wait(self, fits: Callable[[str, tuple[Any, ...]], bool], seconds: float = 30.0) -> tuple[Any, ...] | None:
         """Return the arguments of the next message that fits, or None after so many *seconds*."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
@@ -142,7 +142,7 @@ class Control:
             while True:
                 self._socket.recv(65_536)
 
-    def ask(self, address: str, *args: Any, reply: str = "", seconds: float = 10.0) -> tuple[Any, ...] | None:
+    def ask(self, address: str, *args: Any, reply: str = "", seconds: float = 30.0) -> tuple[Any, ...] | None:
         """Ask and return the answer's arguments."""
         self.drain()
         self.send(address, *args)
@@ -270,7 +270,7 @@ class Ardour:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(30)
         if self.jack is not None:
             self.jack.stop()
 

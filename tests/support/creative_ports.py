@@ -169,7 +169,10 @@ async def qlab(served: Served, reader: asyncio.StreamReader, writer: asyncio.Str
     """Answer one OSC message between two SLIP ENDs."""
     data = b""
     while data.count(b"\xc0") < 2:
-        data += await reader.read(4096)
+        part = await reader.read(4096)
+        if not part:
+            return  # it left; at the end there is nothing to wait for, and this would go round for ever
+        data += part
     (message,) = decode(data.strip(b"\xc0"))
     served.requests.append(message.address.encode())
     said = json.dumps({"address": message.address, "status": "ok", "data": "5.4.4"})

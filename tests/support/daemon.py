@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PORTS = ("grpc", "http", "link.tcp", "osc")
-READY_S = 30.0
+READY_S = 60.0
 STOP_S = 45.0
 
 
@@ -94,11 +94,11 @@ class Daemon:
         """Return what the daemon wrote down so far."""
         return self.log_file.read_text(encoding="utf-8") if self.log_file.exists() else ""
 
-    def wait_log(self, text: str, within: float = 10.0) -> str:
+    def wait_log(self, text: str, within: float = 60.0) -> str:
         """Wait until *text* is in the log, and return its line."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
-            for line in self.log().splitlines():
+            for line in self.log().split("\n")[:-1]:  # the last one may be half there
                 if text in line:
                     return line
             time.sleep(0.02)
@@ -123,7 +123,7 @@ class Daemon:
         """Kill it, as a power cut would."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def run_to_end(self, within: float = READY_S) -> subprocess.CompletedProcess[str]:
         """Run a daemon that is expected to refuse to start, and return how it ended."""
@@ -144,6 +144,8 @@ class Daemon:
                 assert code == 0, f"the daemon ended with {code} when it was stopped:\n{self.log()}"
             else:
                 self.kill()
+        elif self.process is not None and error is not None:
+            error.add_note(f"the daemon had ended with {self.process.returncode} by itself")
 
 
 @contextmanager

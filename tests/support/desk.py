@@ -222,7 +222,7 @@ def conflicts(desk: Desk) -> list[dict[str, Any]]:
 
 
 async def until(
-    condition: Callable[[], object], shown: Callable[[], object] = lambda: "", seconds: float = 5.0
+    condition: Callable[[], object], shown: Callable[[], object] = lambda: "", seconds: float = 60.0
 ) -> None:
     """Wait until *condition* holds, or fail and show."""
     loop = asyncio.get_running_loop()
@@ -232,7 +232,7 @@ async def until(
         await asyncio.sleep(0.002)
 
 
-async def bounded(waiting: Any, seconds: float = 5.0) -> Any:
+async def bounded(waiting: Any, seconds: float = 60.0) -> Any:
     """Wait for something, with a bound."""
     async with asyncio.timeout(seconds):
         return await waiting

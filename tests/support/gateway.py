@@ -14,6 +14,7 @@ from lightfast.context.store import Store
 from lightfast.core.clock import SYSTEM
 from lightfast.core.tasks import TaskGroup
 from lightfast.gateway.calls import GenerateCall, OperationStep
+from lightfast.gateway.rooms import Patience
 from lightfast.gateway.router import Gateway
 from lightfast.sdk import (
     Artifact,
@@ -180,12 +181,13 @@ class House:
 
 @asynccontextmanager
 async def house(folder: Path) -> AsyncIterator[House]:
-    """Open everything, and close it."""
+    """Open everything, and close it; what may be tried again is, at once."""
     db = await Database.open(folder / "store.db", clock=SYSTEM)
     blobs = await BlobStore.open(folder / "assets", db, 10_000_000, SYSTEM)
     store = await Store.open(db, clock=SYSTEM)
     tasks = TaskGroup("test")
     gateway = Gateway(store, blobs, db, SYSTEM, tasks)
+    gateway.patience = Patience(again=2, first=0.001)
     await gateway.start()
     puppet = Puppet()
     gateway.register(puppet, "puppets")

@@ -19,9 +19,16 @@ from lightfast.api.v1.assets_pb2_grpc import AssetServiceStub
 from lightfast.api.v1.context_pb2_grpc import ContextServiceStub
 from lightfast.api.v1.generation_pb2_grpc import GenerationServiceStub
 from lightfast.api.v1.links_pb2_grpc import LinkServiceStub
+from lightfast.api.v1.memory_pb2_grpc import MemoryServiceStub
 from lightfast.api.v1.show_pb2_grpc import ShowServiceStub
 from lightfast.api.v1.transport_pb2_grpc import TransportServiceStub
+from lightfast.context.flow.flow import Flow
+from lightfast.context.flow.media import Media
+from lightfast.context.flow.processors import Processors
 from lightfast.context.leases import Leases
+from lightfast.context.memory.embedders import EmbedderBook
+from lightfast.context.memory.store import MemoryStore
+from lightfast.context.scenes.scenes import Scenes
 from lightfast.context.store import Store
 from lightfast.context.watch import Bus
 from lightfast.core.clock import SYSTEM
@@ -31,6 +38,7 @@ from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.registry import AppRegistry
 from lightfast.engine.journal.journal import Journal
 from lightfast.engine.links.links import Links
+from lightfast.engine.scenes.recalls import Recalls
 from lightfast.engine.show.show import Show
 from lightfast.engine.transport.transport import Transport
 from lightfast.gateway.router import Gateway
@@ -48,6 +56,7 @@ STUBS: dict[str, Any] = {
     "assets": AssetServiceStub,
     "apps": AppServiceStub,
     "links": LinkServiceStub,
+    "memory": MemoryServiceStub,
     "transport": TransportServiceStub,
     "generation": GenerationServiceStub,
     "admin": AdminServiceStub,
@@ -93,6 +102,7 @@ async def running(
     tcp: str = "127.0.0.1:0",
     bookmark_interval: float = 5.0,
     with_transport: bool = False,
+    with_media: bool = False,
     **bounds: Any,
 ) -> AsyncIterator[Daemon]:
     """Run everything below *folder*."""
@@ -107,6 +117,12 @@ async def running(
         tokens = await TokenBook.open(TokenRows(db), SYSTEM)
         store = await Store.open(db, clock=SYSTEM, bus=Bus(db.store_id, bookmark_interval=bookmark_interval))
         stack.push_async_callback(store.close)
+        flow, processors = Flow(), Processors()
+        stack.push_async_callback(processors.close)
+        media = Media(db, blobs, processors.media, flow)
+        stack.push_async_callback(media.close)
+        if with_media:  # it shows what assets are like, and others compare them
+            media.start()
         leases = Leases(store, db, SYSTEM)
         await leases.start()
         stack.push_async_callback(leases.stop)
@@ -126,12 +142,19 @@ async def running(
             transport = Transport(store, registry, SYSTEM)
             await transport.start()
             stack.push_async_callback(transport.close)
+        embedders = EmbedderBook()
+        stack.push_async_callback(embedders.close)
+        memory = await MemoryStore.open(db, requests, embedders, revision=lambda: store.revision)
+        stack.push_async_callback(memory.close)
         show = await Show.open(store, db, SYSTEM, tasks)
         stack.push_async_callback(show.close)
         gateway.may_write = show.check_ai
+        scenes = Scenes(store, db, SYSTEM)
+        recalls = Recalls(store, scenes, registry, links, SYSTEM)
+        stack.push_async_callback(recalls.close)
         journal = Journal(store, links, SYSTEM, folder / "recordings")
         stack.push_async_callback(journal.close)
-        for name, room in (("apps", registry), ("links", links), ("replays", journal.replays)):
+        for name, room in (("apps", registry), ("links", links), ("recalls", recalls), ("replays", journal.replays)):
             show.panic.join(name, room)
         host = PluginHost({}, folder / "plugins", folder / "plugins.json")
         errors = ErrorRing(100)
@@ -151,7 +174,12 @@ async def running(
                 Row("ai.key", '"sk-123"', "file", "A secret.", secret=True),
             ],
             errors=errors.newest,
+            flow=flow,
+            media=media if with_media else None,
             transport=transport,
+            memory=memory,
+            scenes=scenes,
+            recalls=recalls,
             show=show,
             journal=journal,
         )

@@ -18,7 +18,7 @@ from tests.support.jack import Jack, start_jack
 from tests.support.netns import Network
 
 PORT = 9000
-UP_S = 30.0
+UP_S = 90.0
 DEFAULTS = Path("/usr/share/hydrogen/data/hydrogen.default.conf")
 INSTALL = "apt-get install --no-install-recommends hydrogen jackd2"
 
@@ -88,7 +88,7 @@ class Hydrogen:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(30)
         if self.jack is not None:
             self.jack.stop()
 

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
+from tests.support.waiting import until
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_DEGRADED, APP_STATE_GONE, APP_STATE_LIVE
 from lightfast.client import Client
 from lightfast.core.errors import LightfastError
 from lightfast_link.value import Value, close
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """The most seconds to wait for anything."""
 BRIDGES = (
     *("ableton", "ardour", "hydrogen", "midi", "obs", "osc", "oscquery"),
     *("puredata", "reaper", "supercollider", "touchdesigner"),
 )
-
-
-def until(look: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:
-    """Return the first true answer of *look*."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"not seen within {within} s: {what}")
 
 
 def daemon_with(home: Path, plugin: str, **settings: Any) -> Daemon:

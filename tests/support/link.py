@@ -182,7 +182,7 @@ class App:
     async def aclose(self) -> None:
         await asyncio.to_thread(self.client.close, 5.0)
 
-    async def until(self, kind: str, count: int = 1, timeout: float = 10.0) -> tuple[Any, ...]:
+    async def until(self, kind: str, count: int = 1, timeout: float = 60.0) -> tuple[Any, ...]:
         """Poll until *count* events of *kind* have come, and return the last of them."""
         found: list[tuple[Any, ...]] = []
 
@@ -196,7 +196,7 @@ class App:
 
 
 async def eventually(
-    condition: Callable[[], object], timeout: float = 10.0, say: Callable[[], str] = lambda: "it did not come true"
+    condition: Callable[[], object], timeout: float = 60.0, say: Callable[[], str] = lambda: "it did not come true"
 ) -> None:
     """Wait until *condition* holds, within a deadline."""
     deadline = time.monotonic() + timeout

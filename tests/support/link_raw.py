@@ -29,7 +29,7 @@ class Raw:
     async def frame(self, *kinds: str) -> Frame:
         while True:
             while not self.frames:
-                data = await asyncio.wait_for(self.reader.read(65536), 10)
+                data = await asyncio.wait_for(self.reader.read(65536), 60)
                 assert data, f"closed before {kinds}"
                 self.frames += [decode(parts) for parts in self.splitter.feed(data)]
             frame = self.frames.pop(0)
@@ -37,7 +37,7 @@ class Raw:
                 return frame
 
     async def ended(self) -> bool:
-        while await asyncio.wait_for(self.reader.read(65536), 10):
+        while await asyncio.wait_for(self.reader.read(65536), 60):
             pass
         return True
 

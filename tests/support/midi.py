@@ -13,7 +13,7 @@ from mido import Message
 from lightfast.sdk import AppChannel, Change, Hello, Value, Wish
 from lightfast_bridges.midi.ports import MidoPorts
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class FakeInput:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.jack import Jack
 
 INSTALL = "pip install 'lightfast[midi]'"
-PATIENCE = 40.0
+PATIENCE = 60.0
 SCRIPT = """
 import sys, time
 import rtmidi

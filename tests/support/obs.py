@@ -168,7 +168,7 @@ class Client:
         message = {"requestType": request, "requestId": str(self._number), "requestData": data}
         self._socket.send(json.dumps({"op": 6, "d": message}))
         while True:
-            said = json.loads(self._socket.recv(timeout=20))
+            said = json.loads(self._socket.recv(timeout=60))
             if said["op"] == 7 and said["d"]["requestId"] == str(self._number):
                 assert said["d"]["requestStatus"]["result"], said["d"]
                 found: dict[str, Any] = said["d"].get("responseData") or {}

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
+
+from tests.support.ending import ended
+from tests.support.ports import free_port
 
 from lightfast.sdk import (
     AppChannel,
@@ -30,14 +32,7 @@ from lightfast_bridges.ableton.live_set import LiveSet, demo_set
 from lightfast_bridges.ableton.simulator import AbletonSimulator
 
 
-def free_port() -> int:
-    """Return a UDP port that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def until(true: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait until *true* gives something true, and return it; fail after *seconds*."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -235,9 +230,7 @@ class Live:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task, "the simulator")
 
 
 @contextlib.asynccontextmanager
@@ -270,13 +263,23 @@ async def bridged(
     finally:
         if task.done():
             task.result()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await ended(task, "the bridge")
         host.port.close()
 
 
 async def joined(host: Host, number: int = 1) -> Session:
-    """Wait until Live has joined for the *number*-th time and is in step."""
-    await until(lambda: len(host.sessions) >= number and host.sessions[number - 1].syncs)
-    return host.sessions[number - 1]
+    """Wait until Live has joined for the *number*-th time, or once more, and is in step."""
+    session: Session = await until(lambda: next((one for one in host.sessions[number - 1 :] if one.syncs), None))
+    return session
+
+
+@contextlib.asynccontextmanager
+async def joint(*, fork: bool = False, **config: Any) -> AsyncIterator[tuple[Live, Host, Session]]:
+    """Run a simulator and the bridge, joined."""
+    config = {"silence": 5.0, **config}  # on a busy machine one that is slow is not gone
+    reply_port = free_port()
+    async with (
+        simulated(reply_port=reply_port, fork=fork) as live,
+        bridged(remote=f"127.0.0.1:{live.port}", reply_port=reply_port, **config) as host,
+    ):
+        yield live, host, await joined(host)

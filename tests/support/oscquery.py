@@ -90,7 +90,7 @@ def command(name: str, data: Any) -> str:
     return json.dumps({"COMMAND": name, "DATA": data})
 
 
-async def frames(socket: Any, count: int, seconds: float = 20.0) -> list[Any]:
+async def frames(socket: Any, count: int, seconds: float = 60.0) -> list[Any]:
     """Return the next *count* messages: OSC decoded, JSON parsed."""
     found: list[Any] = []
     async with asyncio.timeout(seconds):

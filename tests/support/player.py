@@ -233,7 +233,7 @@ def app(transport: Transport, mount: str) -> AppTransport:
     return next(one for one in transport.record().apps if one.mount == mount)
 
 
-async def stands(transport: Transport, mount: str, standing: Standing, seconds: float = 15.0) -> AppTransport:
+async def stands(transport: Transport, mount: str, standing: Standing, seconds: float = 60.0) -> AppTransport:
     """Wait until an application stands so."""
     await until(lambda: app(transport, mount).standing is standing, lambda: app(transport, mount), seconds)
     return app(transport, mount)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightfast.host.plugins import PluginHost
 from lightfast.host.records import PluginRecord
-from lightfast.sdk import Bridge, Model, Provider
+from lightfast.sdk import Bridge, Embedder, JobType, Model, Operation, Provider
 
 PROVIDER = """
 from lightfast.sdk import Artifact, Model, Progress, Provider, ProviderError, hookimpl
@@ -65,6 +65,9 @@ class NotingSink:
         self.providers: dict[str, Provider] = {}
         self.models: dict[str, Sequence[Model]] = {}
         self.bridges: dict[str, Bridge] = {}
+        self.embedders: dict[str, Embedder] = {}
+        self.operations: dict[str, Operation] = {}
+        self.job_types: dict[str, JobType] = {}
         self.log: list[str] = []
         self.refuse: BaseException | None = None
 
@@ -86,13 +89,33 @@ class NotingSink:
         assert self.bridges.pop(bridge.kind) is bridge
         self.log.append(f"-{plugin}/{bridge.kind}")
 
+    def embedder_added(self, plugin: str, embedder: Embedder) -> None:
+        self.embedders[embedder.name] = embedder
+        self.log.append(f"+{plugin}/{embedder.name}")
+
+    def embedder_removed(self, plugin: str, embedder: Embedder) -> None:
+        assert self.embedders.pop(embedder.name) is embedder
+        self.log.append(f"-{plugin}/{embedder.name}")
+
+    def operation_added(self, plugin: str, operation: Operation) -> None:
+        self.operations[operation.name] = operation
+
+    def operation_removed(self, plugin: str, operation: Operation) -> None:
+        assert self.operations.pop(operation.name) is operation
+
+    def job_type_added(self, plugin: str, job_type: JobType) -> None:
+        self.job_types[job_type.name] = job_type
+
+    def job_type_removed(self, plugin: str, job_type: JobType) -> None:
+        pass
+
 
 def record_of(host: PluginHost, name: str) -> PluginRecord:
     """Return the record of one plugin."""
     return next(record for record in host.records() if record.name == name)
 
 
-async def until(condition: Callable[[], Any], what: str, timeout: float = 15.0) -> None:
+async def until(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> None:
     """Wait until *condition* holds; fail naming *what* did not come."""
     try:
         async with asyncio.timeout(timeout):

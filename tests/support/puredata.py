@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.ports import free_port
 
 from lightfast.sdk import Simulator
 from lightfast.sdk.osc import decode, encode
@@ -88,13 +89,6 @@ PATCH = r"""#N canvas 0 0 700 500 10;
 """
 
 
-def udp_port() -> int:
-    """Return a UDP port that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Pd:
     """A real Pd with the patch open. *hand* goes around the bridge: it turns sliders and reads what came out."""
 
@@ -102,7 +96,7 @@ class Pd:
 
     def __init__(self, folder: Path, listen: int, name: str = "drone") -> None:
         self.folder, self.listen, self.name = folder, listen, name
-        self.hand_port = udp_port()
+        self.hand_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / f"pd-{name}.log"
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -148,7 +142,7 @@ class Pd:
             except BlockingIOError:
                 return
 
-    def read(self, within: float = 10.0) -> dict[str, Any]:
+    def read(self, within: float = 60.0) -> dict[str, Any]:
         """Return what left the outlets of the parameters last."""
         deadline = time.monotonic() + within
         self._empty()

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.osc_live import free_port
+from tests.support.ending import ended
+from tests.support.ports import free_port
 
 from lightfast.sdk import Call, Value, Wish
 from lightfast.sdk.testing import FakeAppSession, FakeBridgeHost
@@ -19,8 +20,8 @@ from lightfast_bridges.reaper.patterns import parse
 from lightfast_bridges.reaper.project import Fx, Parameter, Project, Send, Track, demo_project
 from lightfast_bridges.reaper.simulator import OscSurface
 
-QUICK = {"poll": 0.2, "silence": 1.5}
-PATIENCE = 20.0
+QUICK = {"poll": 0.2, "silence": 6.0}
+PATIENCE = 120.0
 OURS = (files_folder() / PATTERNS).read_text(encoding="utf-8")
 DEFAULT = """
 DEVICE_TRACK_COUNT 8
@@ -118,8 +119,7 @@ class Reaper:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await ended(self._task, "the simulator")
             if not self._task.cancelled():
                 self._task.result()
         self.surface.close()
@@ -151,8 +151,7 @@ async def bridged(reaper: Reaper, folder: Path, **config: Any) -> AsyncIterator[
     finally:
         if task.done():
             task.result()
-        task.cancel()
-        await asyncio.wait({task}, timeout=5.0)
+        await ended(task, "the bridge")
         host.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,11 +15,15 @@ from typing import Any
 
 import pytest
 from tests.support.jack import Jack, start_jack
+from tests.support.ports import free_port
 
 from lightfast.sdk.osc import OscError, decode, encode
 
+READY_S = 120.0
+"""Seconds that a server may take until it answers: one on an idle machine, 40 where 60 programs want two processors."""
 INSTALL = "apt-get install --no-install-recommends supercollider-server jackd2"
 KR, AR = 1, 2
+SHARED = Path("/dev/shm")
 
 Message = tuple[str, tuple[Any, ...]]
 
@@ -50,13 +55,6 @@ def synthdef(name: str = "tone") -> bytes:
     return b"SCgf" + struct.pack(">ih", 2, 1) + body + struct.pack(">h", 0)
 
 
-def udp_port() -> int:
-    """Return a UDP port that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Client:
     """Another client of the server: what a performer's own program does, and an independent look at it."""
 
@@ -77,7 +75,7 @@ class Client:
         except (TimeoutError, ConnectionError, OscError):
             return []
 
-    def ask(self, address: str, *arguments: Any, answer: Callable[[Message], bool], within: float = 10.0) -> Message:
+    def ask(self, address: str, *arguments: Any, answer: Callable[[Message], bool], within: float = 60.0) -> Message:
         """Ask until the answer comes."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -115,7 +113,7 @@ class Scsynth:
     """A real scsynth on a private JACK server."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, udp_port()
+        self.folder, self.port = folder, free_port()
         self.log = folder / "scsynth.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.jack: Jack | None = None
@@ -132,12 +130,18 @@ class Scsynth:
             self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
 
     def wait(self) -> None:
-        """Wait until it answers."""
-        client = Client(self.port)
+        """Wait until it answers; where it has ended, or never does, its log is in the failure."""
+        client, end = Client(self.port), time.monotonic() + READY_S
         try:
-            client.ask("/status", answer=lambda m: m[0] == "/status.reply", within=30.0)
+            while self.process is not None and self.process.poll() is None and time.monotonic() < end:
+                with contextlib.suppress(AssertionError):
+                    client.ask("/status", answer=lambda m: m[0] == "/status.reply", within=2.0)
+                    return
         finally:
             client.close()
+        code = None if self.process is None else self.process.poll()
+        what = f"ended with {code}" if code is not None else f"did not answer within {READY_S:g} s"
+        raise AssertionError(f"scsynth {what}; it said:\n{self.log.read_text(encoding='utf-8', errors='replace')}")
 
     def kill(self) -> None:
         """End it at once."""
@@ -145,6 +149,7 @@ class Scsynth:
             self.process.kill()
             self.process.wait(10)
             self.process = None
+            (SHARED / f"SuperColliderServer_{self.port}").unlink(missing_ok=True)  # 8 MB that nobody takes away
 
     def close(self) -> None:
         """End it, and its JACK."""

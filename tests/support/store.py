@@ -63,12 +63,14 @@ class House:
 
 
 @asynccontextmanager
-async def open_store(folder: Path, *, clock: Clock = SYSTEM, settle_after: float = 60.0) -> AsyncIterator[House]:
-    """Open the store in *folder*, and close it in order."""
+async def open_store(
+    folder: Path, *, clock: Clock = SYSTEM, settle_after: float = 60.0, **how: Any
+) -> AsyncIterator[House]:
+    """Open the store in *folder*, and close it in order; *how* is passed on."""
     db = await Database.open(folder / "store.db", clock=clock)
     try:
         news = News()
-        store = await Store.open(db, clock=clock, bus=news, settle_after=settle_after)
+        store = await Store.open(db, clock=clock, bus=news, settle_after=settle_after, **how)
         news.store = store
         try:
             yield House(db, store, news)

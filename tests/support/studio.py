@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
-from tests.support.joined import BRIDGES, until
+from tests.support.joined import BRIDGES
 from tests.support.netns import Network, network
 from tests.support.studio_members import MEMBERS, SECRETS, Member
+from tests.support.waiting import until
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 from lightfast.api.v1.types_pb2 import ENTRY_STATUS_REJECTED
@@ -27,7 +28,7 @@ from lightfast.client import Client
 from lightfast.core.errors import LightfastError
 from lightfast_link.value import Value, close
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 WITNESS_S = 20.0
 """The most seconds that a wish elsewhere may take; it takes milliseconds."""
 WISH_S = 2.0

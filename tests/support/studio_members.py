@@ -24,6 +24,7 @@ from tests.support.blender import advertise, wanted
 from tests.support.chaos import Relay, TcpRelay, UdpRelay
 from tests.support.netns import Network
 from tests.support.obs import PASSWORD, PORT, Obs
+from tests.support.ports import free_port
 
 from lightfast_bridges.blender import headless
 from lightfast_bridges.touchdesigner.simulator import TouchDesignerSimulator
@@ -115,7 +116,7 @@ class PdMember(Member):
     kind, path, values = "puredata", "osc/freq", (110.0, 220.0, 330.0, 440.0, 550.0)
 
     def prepare(self) -> None:
-        self.port = puredata.udp_port()
+        self.port = free_port()
         self.relay = UdpRelay(self.port, app_calls=True).start()
         self.pds = {name: puredata.Pd(self.folder, self.relay.port, name) for name in ("one", "two")}
         self.now: puredata.Pd | None = None
@@ -277,7 +278,7 @@ class BlenderMember(LinkMember):
         self.files = {name: self.folder / f"{name}.blend" for name in ("one", "two")}
         making = BLENDER_FILES.format(files=[str(file) for file in self.files.values()])
         line = [self.installation.program, "-b", "--factory-startup", "--python-expr", making]
-        subprocess.run(line, check=True, capture_output=True, timeout=60)
+        subprocess.run(line, check=True, capture_output=True, timeout=180)
 
     def start(self, document: str = "one") -> None:
         with (self.folder / "blender.log").open("ab") as output:
@@ -374,7 +375,7 @@ class AbletonMember(Member):
     process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        self.port, self.reply = puredata.udp_port(), puredata.udp_port()
+        self.port, self.reply = free_port(), free_port()
         # The simulator answers to a port, not to who asked: so that port is the relay's.
         self.relay = UdpRelay(self.reply, app_calls=True).start()
 

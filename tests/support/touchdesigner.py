@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.blender import Desk, Joined
+from tests.support.ending import ended
 
 from lightfast_bridges.touchdesigner.simulator import TouchDesignerSimulator
 from lightfast_bridges.touchdesigner.standin import Td, make_td
@@ -77,8 +78,7 @@ async def running(desk: Desk, name: str = "", **options: Any) -> AsyncIterator[R
         assert simulator.td is not None
         assert simulator.td.problems == [], "nothing inside may raise into TouchDesigner"
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended(task, "the simulator")
 
 
 def start(

@@ -61,9 +61,9 @@ class MemoryStore:
 
     def signal(self, path: str, value: Value, origin: str = "local") -> Entry:
         """Publish a volatile value."""
-        entry = self._entry(path, value, 0, origin, signal=True)
+        entry, old = self._entry(path, value, 0, origin, signal=True), self.entries.get(path)
         self.entries[path] = entry
-        self.bus.signals([Event(EventType.SET, entry)])
+        self.bus.signals([Event(EventType.SET, entry, old)])
         return entry
 
     def compact(self, revision: int) -> None:
@@ -72,6 +72,15 @@ class MemoryStore:
 
     def get(self, path: str) -> Entry | None:
         return self.entries.get(path)
+
+    peek = get
+
+    @property
+    def cache(self) -> MemoryStore:
+        return self
+
+    async def load(self, held: list[Entry], *, keep: bool = True) -> list[Entry]:
+        return held
 
     def visit(self, pattern: Pattern) -> Iterator[list[str]]:
         for path in list(self.entries):

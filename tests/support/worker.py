@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.mistakes import Guest
+from tests.support.waiting import until
+
+from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
+from lightfast.client import Client
 
 COMMANDS = [
     {"name": "double", "arguments": [{"name": "x", "kind": "double", "required": True}], "effect": "read"},
@@ -23,13 +27,19 @@ class Worker(Guest):
             home, name=name, instance_id=f"{name}-1", simulator=True, parameters=parameters, commands=COMMANDS, **hello
         )
         self.joined = threading.Event()
+        self._home = home
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Worker:
-        assert self.joined.wait(10), self.client.status()
+        assert self.joined.wait(60), self.client.status()
+        with Client(home=self._home) as client:  # what was said here is not heard there yet
+            until(lambda: self._is_live(client), f"{self.client.mount} in step")
         return self
+
+    def _is_live(self, client: Client) -> bool:
+        return any(app.mount == self.client.mount and app.state == APP_STATE_LIVE for app in client.list_apps())
 
     def __exit__(self, *_: object) -> None:
         self._end.set()

@@ -144,7 +144,7 @@ async def test_a_held_application_refuses_commands(tmp_path: Path) -> None:
         stub = await daemon.stub("apps")
         join(daemon)
         hanging = stub.Invoke(apps.InvokeRequest(mount="/blender", command="hang"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not daemon.services.registry.session("/blender").calls:
                 await asyncio.sleep(0.01)
         daemon.services.registry.hold("panic")

@@ -125,7 +125,7 @@ async def test_a_broken_off_upload_leaves_nothing(tmp_path: Path) -> None:
         stub = await daemon.stub("assets")
         call = stub.WriteAsset()
         await call.write(assets_pb2.WriteAssetRequest(asset=assets_pb2.Asset(media_type="a/b"), chunk=b"x" * 9999))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not daemon.server.door.open_calls[1]:
                 await asyncio.sleep(0.01)
             call.cancel()
@@ -190,7 +190,7 @@ async def test_apps(tmp_path: Path) -> None:
         empty = await stub.ListApps(apps_pb2.ListAppsRequest())
         assert (len(empty.apps), empty.store_id) == (0, daemon.store.store_id)
         join(daemon)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (
                 app := (await stub.GetApp(apps_pb2.GetAppRequest(mount="/blender"))).app
             ).state != apps_pb2.APP_STATE_LIVE:
@@ -247,10 +247,9 @@ async def test_leaving_an_invocation_cancels_it(tmp_path: Path) -> None:
         stub = await daemon.stub("apps")
         application = join(daemon)
         call = stub.Invoke(apps_pb2.InvokeRequest(mount="/blender", command="hang"))
-        async with asyncio.timeout(5):
-            while not daemon.server.door.open_calls[1]:
+        async with asyncio.timeout(60):
+            while not daemon.services.registry.session("/blender").calls:
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.02)
             call.cancel()
             while not application.cancelled:
                 await asyncio.sleep(0.01)
@@ -307,7 +306,7 @@ async def test_links(tmp_path: Path) -> None:
         assert not (await stub.ListLinks(links_pb2.ListLinksRequest(pattern="/other//"))).links
         mutation = types_pb2.Mutation(set=types_pb2.Mutation.Set(path="/live/tempo", value=value))
         await context.Apply(context_pb2.ApplyRequest(mutations=[mutation]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while daemon.store.get("/blender/bpm") is None:
                 await asyncio.sleep(0.01)
         assert value_at(daemon, "/blender/bpm") == 2.0

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from tests.support.osc_live import free_port, until
+from tests.support.osc_live import until
+from tests.support.ports import free_port
 
 from lightfast.core.errors import InvalidArgument
 from lightfast.core.osc import OscError, decode_timed

@@ -140,11 +140,8 @@ async def test_another_version_is_a_clear_message_on_both_sides(
     monkeypatch.setattr(client_session, "VERSIONS", spoken)
     registry = RecordingRegistry()
     async with link_server(registry) as server, tcp_door(server) as (_, host, port):
-        with capture_logs() as logs:
-            begin = time.monotonic()
-            with App.tcp(host, port) as app:
-                assert await app.until("refused") == ("refused", "LINK_VERSION", message)
-            assert time.monotonic() - begin < 4, "a mismatch must not look like a hang"
+        with capture_logs() as logs, App.tcp(host, port) as app:
+            assert await app.until("refused") == ("refused", "LINK_VERSION", message)  # not that nobody answered
     assert [entry["reason"] for entry in logs if entry["event"] == "link version refused"] == [message]
     assert not registry.sessions
 

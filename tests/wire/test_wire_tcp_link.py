@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
-from tests.support.link import App, MemoryAssets, RecordingRegistry, eventually, link_server, tcp_door
+import pytest
+from tests.support.alarm import bounded
+from tests.support.link import KEY, App, MemoryAssets, RecordingRegistry, eventually, link_server, tcp_door
 
 from lightfast import sdk
 from lightfast_link.messages import Change
+from lightfast_link.tcp import TcpTransport
 
 
 async def test_an_application_joins_reports_and_is_in_step() -> None:
@@ -26,6 +35,51 @@ async def test_an_application_joins_reports_and_is_in_step() -> None:
             assert session.hello.commands[0].arguments == (sdk.Argument("path", "string"),)
             await app.aclose()
         await eventually(lambda: session.lost_reasons == ["the application closed the link"])
+
+
+@pytest.mark.parametrize("ending", ["pass", "os._exit(0)"], ids=["returns", "exits"])
+async def test_an_application_that_reports_closes_and_ends_at_once_is_heard_to_the_end(ending: str) -> None:
+    """The daemon acknowledges what it reads: that must not reset the connection while more waits to be read."""
+    registry = RecordingRegistry()
+    code = (
+        "import os, sys\n"
+        "from lightfast_link.client import LinkClient\n"
+        "from lightfast_link.messages import Change\n"
+        "from lightfast_link.tcp import TcpTransport\n"
+        "transport = TcpTransport('127.0.0.1', int(sys.argv[1]))\n"
+        "client = LinkClient(transport, {'app': 'blender', 'instance_id': 'i'}, key=bytes.fromhex(sys.argv[2])).start()\n"
+        "while not any(event[0] == 'welcome' for event in client.poll()):\n"
+        "    client.wait(0.1)\n"
+        "client.report([Change(f'p{n}', n) for n in range(3000)])\n"
+        "client.close(60)\n"
+        f"{ending}\n"
+    )
+    async with link_server(registry) as server, tcp_door(server) as (_, _host, port):
+        for number in range(3):
+            command = [sys.executable, "-c", code, str(port), KEY.hex()]
+            await asyncio.to_thread(subprocess.run, command, check=True, timeout=60)
+            session = registry.sessions[number]
+            await eventually(lambda: session.lost_reasons)  # noqa: B023 — it is awaited here
+            assert session.lost_reasons == ["the application closed the link"]
+            assert [change.value for change in session.changes] == list(range(3000))
+
+
+def test_a_daemon_that_goes_on_talking_does_not_hold_up_the_close() -> None:
+    def talk(server: socket.socket) -> None:
+        peer, _ = server.accept()
+        with peer, contextlib.suppress(OSError):  # it was hung up
+            while True:
+                peer.sendall(bytes(1 << 16))
+
+    waker, other = socket.socketpair()
+    with waker, other, socket.create_server(("127.0.0.1", 0)) as server:
+        talking = threading.Thread(target=talk, args=(server,), daemon=True)
+        talking.start()
+        connection = TcpTransport("127.0.0.1", server.getsockname()[1]).open(waker, 5.0)
+        with bounded(60, "the close"):
+            connection.close()
+        talking.join(60)
+        assert not talking.is_alive()
 
 
 async def test_wishes_are_answered_and_signals_are_not() -> None:

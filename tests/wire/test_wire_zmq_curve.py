@@ -62,7 +62,7 @@ async def test_a_daemon_with_another_key_is_not_believed(tmp_path: Path) -> None
     async with link_server() as server, zmq_door(server, tmp_path, keys=keys, **TCP) as (_, found, _bus):
         wrong = transport(found, keys.client.public, keys.client.secret, server_key=new_pair().public)
         with App(wrong, key=None) as app:
-            await eventually(lambda: app.client.status()["lost"], 15.0)
+            await eventually(lambda: app.client.status()["lost"])
             assert app.client.state != "live"
             assert server.peers == 0
 
@@ -118,7 +118,7 @@ async def test_a_plain_client_gets_nowhere_on_a_curve_door(tmp_path: Path) -> No
             monitor = sock.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
             sock.connect(found["zmq_router"])
             sock.send_multipart([b"hello", b'{"versions": [1], "app": "blender", "instance_id": "i"}'])
-            assert await asyncio.to_thread(monitor.poll, 10_000)
+            assert await asyncio.to_thread(monitor.poll, 60_000)
             sock.disable_monitor()
             monitor.close()
         assert not registry.sessions

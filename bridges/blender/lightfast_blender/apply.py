@@ -12,6 +12,8 @@ from .scan import Scanner
 from .values import Refused
 
 _TOLERANCE = 0.0
+_CONVERTS = "/rotation_mode"
+"""Setting it makes the rotation of the new mode out of that of the old one: over what was set before."""
 
 
 class Answer(NamedTuple):
@@ -28,7 +30,7 @@ _UNFORESEEN = (AttributeError, KeyError, ReferenceError, RuntimeError, TypeError
 def apply(wishes: Sequence[Any], scanner: Scanner) -> List[Answer]:
     """Apply *wishes* (of `lightfast_link.messages`) and answer all.
 
-    Of the values for one path between two renames only the last is set.
+    Of the values for one path between two renames only the last is set; what converts others goes first.
     """
     answers: List[Answer] = []
     together: List[Any] = []
@@ -58,7 +60,7 @@ def _apply_values(wishes: Sequence[Any], scanner: Scanner) -> List[Answer]:
     last = {wish.path.strip("/"): wish for wish in wishes}
     targets: Dict[str, Optional[properties.Target]] = {}
     refusals: Dict[str, str] = {}
-    for path, wish in last.items():
+    for path, wish in sorted(last.items(), key=lambda item: not item[0].endswith(_CONVERTS)):
         try:
             targets[path] = _carry_out(path, wish.value)
         except Refused as refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from typing import Any, Callable, Dict, Generator, List, Tuple
+from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
 
 from lightfast_link.client import LinkClient
 
@@ -75,18 +75,25 @@ class Calls:
         if client.state == "live" and client.status()["waiting_reports"]:
             return
         results, self._results = self._results, []
+        self._give(client, results)
+
+    def _give(self, client: LinkClient, results: List[Tuple[int, Any]]) -> None:
         for call_id, value in results:
             try:
                 client.result(call_id, value)
             except ValueError as error:
                 client.error(call_id, "it is done, but its result cannot travel: %s" % error)
 
-    def drop(self) -> None:
-        """Give up what is under way: whoever asked is gone."""
+    def drop(self, client: Optional[LinkClient]) -> None:
+        """Give up what is under way: whoever asked is gone. What was done is told all the same, for who asks again."""
         waiting, self._waiting = self._waiting, {}
-        for _, _, work in waiting.values():
+        for call_id, _, work in waiting.values():
             work.close()
-        self._results.clear()
+            if client is not None:
+                client.error(call_id, "the connection was lost while bytes travelled")
+        results, self._results = self._results, []
+        if client is not None:
+            self._give(client, results)
 
     def _step(self, client: LinkClient, call_id: int, name: str, work: Work, answer: Any) -> None:
         try:

@@ -48,7 +48,7 @@ def check(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> Dict[str, 
     for name, argument in wanted.items():
         if argument["required"] and name not in arguments:
             raise Refused("%s needs the argument %r: %s" % (schema["name"], name, argument["description"]))
-    size = {"location": 3, "rotation_euler": 3, "scale": 3}
+    size = {"location": 3, "rotation_euler": 3, "scale": 3, "color": 3}
     return {
         name: coerce(value, wanted[name]["kind"], size.get(name), "%s of %s" % (name, schema["name"]))
         for name, value in arguments.items()

@@ -43,10 +43,12 @@ _LABELS = {
 
 @command
 def create_object(
-    kind: str, name: str = "", location: Any = None, rotation_euler: Any = None, scale: Any = None
+    kind: str, name: str = "", location: Any = None, rotation_euler: Any = None, scale: Any = None, color: Any = None
 ) -> Dict[str, Any]:
     """Create an object in the active collection."""
     kind = kind.lower()
+    if color is not None and (kind in ("camera", "empty") or not all(0.0 <= part <= 1.0 for part in color)):
+        raise Refused("color is for meshes and lights: red, green, blue, each 0 to 1")
     label = name or _LABELS.get(kind, kind.capitalize())
     if kind in _MESHES:
         data = bpy.data.meshes.new(label)
@@ -69,7 +71,24 @@ def create_object(
     for attribute, value in (("location", location), ("rotation_euler", rotation_euler), ("scale", scale)):
         if value is not None:
             setattr(item, attribute, value)
+    if color is not None:
+        _paint(item, tuple(color))
     return described(item)
+
+
+def _paint(item: Any, color: Any) -> None:
+    """Give a new light its color, a new mesh a material of that color."""
+    if item.type == "LIGHT":
+        item.data.color = color
+        return
+    material = bpy.data.materials.new(item.name)
+    if material.node_tree is None:
+        material.use_nodes = True
+    for node in material.node_tree.nodes:
+        if node.type == "BSDF_PRINCIPLED":
+            node.inputs["Base Color"].default_value = (*color, 1.0)
+    material.diffuse_color = (*color, 1.0)
+    item.data.materials.append(material)
 
 
 def link(item: Any) -> Any:

@@ -91,7 +91,7 @@ class Session:
 
     def leave(self) -> None:
         """Say goodbye and stop the link's thread."""
-        self._calls.drop()
+        self._calls.drop(self.client)
         if self.client is not None:
             self.client.close()
             self.client = None
@@ -229,7 +229,7 @@ class Session:
             self._report_all(client)
         elif kind == "lost":
             self._away, self.live, self.problem = self._away or self.live, False, str(event[1])
-            self._calls.drop()
+            self._calls.drop(client)
             if event[2]:
                 # Changes the daemon never acknowledged: it must not put its older values back over them.
                 self.generation += 1
@@ -330,7 +330,7 @@ class Session:
             return
         self._document, self.generation = opened.id, opened.generation
         document.keep(opened.id, self._path, self.generation)
-        self._calls.drop()
+        self._calls.drop(client)
         self.live = False
         client.rehello(document_id=opened.id, generation=self.generation)
 

@@ -135,7 +135,8 @@ class Asker:
             self._send(MARK, first)
             self._send(address, *args)
             self._send(MARK, last)
-            await asyncio.wait_for(span.done, timeout)
+            async with asyncio.timeout(timeout):  # `wait_for` of Python 3.11 keeps a cancellation to itself
+                await span.done
         except TimeoutError:
             raise NoAnswerError(
                 f"Live did not answer within {timeout:g} s; {address} may have been carried out"

@@ -13,13 +13,16 @@ from lightfast.sdk import (
     BridgeError,
     BridgeHost,
     Command,
+    Dialect,
     Finding,
-    OscMessage,
     OscSender,
     OscServer,
     Parameter,
+    Term,
     Timeline,
 )
+from lightfast.sdk.inbox import Inbox
+from lightfast.sdk.running import apart
 from lightfast_bridges.ableton.asking import NoAnswerError
 from lightfast_bridges.ableton.commands import commands
 from lightfast_bridges.ableton.diagnosis import look
@@ -40,6 +43,16 @@ class AbletonBridge(Bridge):
     kind = "ableton"
     title = "Ableton Live"
     timeline = Timeline(playing="song/is_playing", position="song/current_song_time", unit="beats", tempo="song/tempo")
+    dialect = Dialect(
+        (
+            Term("track.name", ("tracks/{}/name",)),
+            Term("track.volume", ("tracks/{}/volume",), unit="gain.fader.ableton"),
+            Term("track.pan", ("tracks/{}/panning",)),
+            Term("track.mute", ("tracks/{}/mute",)),
+            Term("track.solo", ("tracks/{}/solo",)),
+            Term("master.volume", ("master/volume",), unit="gain.fader.ableton"),
+        )
+    )
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         """*config* is the plugin's table; see `settings.Settings`. Each instance adds its own."""
@@ -70,7 +83,7 @@ class AbletonBridge(Bridge):
             await self._run(host, settings, Lasting(share=share))
 
     async def _run(self, host: BridgeHost, settings: Settings, lasting: Lasting) -> None:
-        inbox = _Inbox()
+        inbox: Inbox[LiveSession] = Inbox()
         attempt = 0
         while True:
             try:
@@ -91,7 +104,7 @@ class AbletonBridge(Bridge):
                 sender.close()
 
     async def _serve(
-        self, host: BridgeHost, sender: OscSender, settings: Settings, lasting: Lasting, inbox: _Inbox
+        self, host: BridgeHost, sender: OscSender, settings: Settings, lasting: Lasting, inbox: Inbox[LiveSession]
     ) -> None:
         """Look for Live and join it, again and again."""
         attempt = 0
@@ -101,11 +114,11 @@ class AbletonBridge(Bridge):
             inbox.session = session
             try:
                 await session.asker.ask("/live/test", begins=(), tries=1)
-                await session.run()
+                await apart(session.run())
             except NoAnswerError:
                 if attempt == 0:
                     host.absent(_absent(settings))
-                await _rest(host, inbox, _pause(attempt))
+                await inbox.rest(host, _pause(attempt))  # Live says `/live/startup` when it is ready
                 attempt += 1
             except EndedError as ended:
                 log.info("live session ended", reason=str(ended), remote=settings.remote)
@@ -142,32 +155,6 @@ async def _serving(host: BridgeHost, address: tuple[str, int], share: Share) -> 
             log.warning("Live cannot be shared", reason=str(error), share=address)
             await host.sleep(_pause(attempt))
             attempt += 1
-
-
-class _Inbox:
-    """Hands messages to the session of the moment."""
-
-    def __init__(self) -> None:
-        self.session: LiveSession | None = None
-        self.heard = asyncio.Event()
-
-    def receive(self, messages: Sequence[OscMessage]) -> None:
-        """Hand on the messages of one wake-up; without a session they only say that Live is there."""
-        self.heard.set()
-        if self.session is not None:
-            self.session.receive(messages)
-
-
-async def _rest(host: BridgeHost, inbox: _Inbox, seconds: float) -> None:
-    """Wait, but not when Live speaks up by itself: it says `/live/startup` when it is ready."""
-    inbox.session = None
-    inbox.heard.clear()
-    waits = (asyncio.ensure_future(host.sleep(seconds)), asyncio.ensure_future(inbox.heard.wait()))
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def _reply_host(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightfast.sdk import Argument, Call, Command, Value
+from lightfast.sdk import Argument, Call, Command, Undo, Value
 from lightfast_bridges.ableton.asking import Asker
 from lightfast_bridges.ableton.values import told_cues, told_notes
 
@@ -14,6 +14,27 @@ _TRACK = Argument("track", "int", True, "Index of the track, from 0.")
 _SCENE = Argument("scene", "int", True, "Index of the scene, from 0.")
 _DEVICE = Argument("device", "int", True, "Index of the device, from 0.")
 _AT = Argument("index", "int", True, "Index of the new one; -1 puts it at the end.")
+_SETTLED = frozenset((
+    *("song.start_playing", "song.continue_playing", "song.stop_playing", "song.stop_all_clips", "song.jump_to_cue"),
+    *("song.force_link_beat_time", "song.re_enable_automation", "song.set_cue_name", "track.stop_all_clips"),
+    *("clip_slot.stop", "clip.stop", "clip.remove_notes", "clips.filter", "clips.unfilter", "device.set_parameters"),
+    *("midimap.map_cc", "api.show_message"),
+))  # fmt: skip
+"""Verbs that set a state: doing one again leaves all as it is."""
+_UNDO = {
+    "song.create_audio_track": Undo("song.delete_track", {"track": "$arguments.index"}),
+    "song.create_midi_track": Undo("song.delete_track", {"track": "$arguments.index"}),
+    "song.create_scene": Undo("song.delete_scene", {"scene": "$arguments.index"}),
+    "song.duplicate_track": Undo("song.delete_track", {"track": "$arguments.track+1"}),
+    "song.duplicate_scene": Undo("song.delete_scene", {"scene": "$arguments.scene+1"}),
+    "clip_slot.create_clip": Undo(
+        "clip_slot.delete_clip", {"track": "$arguments.track", "scene": "$arguments.scene"}
+    ),
+    "clip_slot.duplicate_clip_to": Undo(
+        "clip_slot.delete_clip", {"track": "$arguments.to_track", "scene": "$arguments.to_scene"}
+    ),
+}  # fmt: skip
+"""What takes a verb back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +60,14 @@ class Verb:
     @property
     def command(self) -> Command:
         """The command as clients see it."""
-        return Command(self.name, self.description, self.arguments, self.effect)
+        return Command(
+            self.name,
+            self.description,
+            self.arguments,
+            self.effect,
+            idempotent=self.name in _SETTLED,
+            undo=_UNDO.get(self.name),
+        )
 
 
 def _number(value: Value, where: str) -> float:
@@ -103,33 +131,33 @@ _ROWS = (
     _song("jump_by", "Move the song position.", Argument("beats", "double", True, "How far, in beats.")),
     _song("jump_to_next_cue", "Go to the next cue point."),
     _song("jump_to_prev_cue", "Go to the cue point before."),
-    _song("set_or_delete_cue", "Set a cue point here, or delete the one that is here."),
+    _song("set_or_delete_cue", "Set a cue point here, or delete the one that is here.", effect="destructive"),
     _song("tap_tempo", "Tap the tempo."),
     _song("force_link_beat_time", "Make the Link session follow this song's beat time."),
     _song("re_enable_automation", "Give overridden parameters back to their automation."),
-    _song("trigger_session_record", "Start or stop session recording."),
-    _song("capture_midi", "Make a clip of what was just played."),
-    _song("capture_and_insert_scene", "Make a scene of what plays."),
+    _song("trigger_session_record", "Start or stop session recording.", effect="destructive"),
+    _song("capture_midi", "Make a clip of what was just played.", effect="destructive"),
+    _song("capture_and_insert_scene", "Make a scene of what plays.", effect="destructive"),
     _song("create_audio_track", "Create an audio track.", _AT),
     _song("create_midi_track", "Create a MIDI track.", _AT),
-    _song("create_return_track", "Create a return track."),
+    _song("create_return_track", "Create a return track.", effect="destructive"),
     _song("create_scene", "Create a scene.", _AT),
     _song("duplicate_track", "Duplicate a track.", _TRACK),
     _song("duplicate_scene", "Duplicate a scene.", _SCENE),
     _song("delete_track", "Delete a track.", _TRACK, effect="destructive"),
     _song("delete_return_track", "Delete a return track.", _TRACK, effect="destructive"),
     _song("delete_scene", "Delete a scene.", _SCENE, effect="destructive"),
-    _song("undo", "Undo the last step in Live, whoever made it."),
-    _song("redo", "Redo what was undone in Live."),
+    _song("undo", "Undo the last step in Live, whoever made it.", effect="destructive"),
+    _song("redo", "Redo what was undone in Live.", effect="destructive"),
     Verb("song.get_cue_points", "Return the cue points.", effect="read", answer=told_cues,
          address="/live/song/get/cue_points"),
     Verb("song.jump_to_cue", "Go to a cue point.", (Argument("cue", "", True, "Its number or name."),),
          address="/live/song/cue_point/jump"),
     Verb("song.add_or_delete_cue", "Set a cue point here, or delete the one that is here.",
-         address="/live/song/cue_point/add_or_delete"),
+         effect="destructive", address="/live/song/cue_point/add_or_delete"),
     Verb("song.set_cue_name", "Rename a cue point.",
          (Argument("cue", "int", True, "Its number."), Argument("name", "string", True, "Its new name.")),
-         address="/live/song/cue_point/set/name"),
+         effect="destructive", address="/live/song/cue_point/set/name"),
     Verb("song.export_structure", "Write the set's structure as JSON into the temporary folder of Live's machine.",
          effect="read", answer=bool, address="/live/song/export/structure"),
     Verb("track.stop_all_clips", "Stop the clips of a track.", (_TRACK,)),
@@ -145,12 +173,12 @@ _ROWS = (
           Argument("to_scene", "int", True, "Scene of the copy.")), structural=True),
     Verb("clip.fire", "Play a clip.", (_TRACK, _SCENE)),
     Verb("clip.stop", "Stop a clip.", (_TRACK, _SCENE)),
-    Verb("clip.duplicate_loop", "Double the loop of a clip with its notes.", (_TRACK, _SCENE)),
+    Verb("clip.duplicate_loop", "Double the loop of a clip with its notes.", (_TRACK, _SCENE), "destructive"),
     Verb("clip.get_notes", "Return the notes of a MIDI clip.", (_TRACK, _SCENE), "read",
          answer=_notes_of, address="/live/clip/get/notes"),
     Verb("clip.add_notes", "Add notes to a MIDI clip.",
          (_TRACK, _SCENE, Argument("notes", "list", True, "Maps or lists: pitch, start and duration in beats, "
-                                   "velocity, mute.")), pack=_notes, address="/live/clip/add/notes"),
+                                   "velocity, mute.")), "destructive", pack=_notes, address="/live/clip/add/notes"),
     Verb("clip.remove_notes", "Remove notes from a MIDI clip: all, or those in a range.",
          (_TRACK, _SCENE, Argument("pitch", "int", False, "Lowest pitch."),
           Argument("pitch_span", "int", False, "How many pitches."),
@@ -168,7 +196,8 @@ _ROWS = (
          address="/live/device/set/parameters/value"),
     Verb("midimap.map_cc", "Map a MIDI controller to a parameter.",
          (_TRACK, _DEVICE, Argument("parameter", "int", True, "Index of the parameter, from 0."),
-          Argument("channel", "int", True, "MIDI channel, from 0."), Argument("cc", "int", True, "Controller."))),
+          Argument("channel", "int", True, "MIDI channel, from 0."), Argument("cc", "int", True, "Controller.")),
+         "destructive"),
     Verb("scene.fire", "Play a scene.", (_SCENE,)),
     Verb("scene.fire_as_selected", "Play a scene and select the next one.", (_SCENE,)),
     Verb("scene.fire_selected", "Play the selected scene and select the next one."),

@@ -44,6 +44,8 @@ LEFT_OUT = (
 
 TICK = 0.1
 """Seconds between two looks at the socket, as in Live."""
+AT_ONCE = 4096
+"""The most datagrams of one look: where the reply port is its own, it answers itself without end."""
 
 
 class AbletonSimulator(Simulator):
@@ -135,7 +137,9 @@ class LiveSurface:
 
     def _work_off(self) -> None:
         """Handle datagrams until there are none, or until one fails: the rest waits for the next tick."""
-        while self._socket is not None:
+        for _ in range(AT_ONCE):
+            if self._socket is None:
+                return
             try:
                 data, sender = self._socket.recvfrom(65_536)
             except (BlockingIOError, InterruptedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import uuid
@@ -107,15 +108,20 @@ def command(config: Mapping[str, Any]) -> list[str]:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the peer: it goes when its input ends, else it is made to."""
+    """End the peer: it goes when its input ends, else it is made to.
+
+    Its output is read to the end: asyncio sees no end of a process whose output is full and waits.
+    """
     if process.stdin is not None:
         process.stdin.close()
     try:
         async with asyncio.timeout(END_S):
-            await process.wait()
+            await process.communicate()
     except TimeoutError:
         process.kill()
-        await process.wait()
+        with contextlib.suppress(TimeoutError):  # another program may hold its output
+            async with asyncio.timeout(END_S):
+                await process.communicate()
 
 
 class _Line:

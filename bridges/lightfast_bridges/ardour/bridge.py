@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,15 @@ from lightfast.sdk import (
     BridgeError,
     BridgeHost,
     Command,
+    Dialect,
     Finding,
-    OscMessage,
     OscSender,
     Parameter,
+    Term,
     Timeline,
 )
+from lightfast.sdk.inbox import Inbox
+from lightfast.sdk.running import apart
 from lightfast.sdk.settings import Table, listen_for, pause
 from lightfast_bridges.ardour.asking import NoAnswerError
 from lightfast_bridges.ardour.commands import commands
@@ -48,6 +50,15 @@ class ArdourBridge(Bridge):
     timeline = Timeline(
         playing="transport/playing", position="transport/position", unit="samples", rate="session/sample_rate"
     )
+    dialect = Dialect(
+        (
+            Term("track.name", ("strips/{}/name",)),
+            Term("track.volume", ("strips/{}/gain",)),
+            Term("track.mute", ("strips/{}/mute",)),
+            Term("track.solo", ("strips/{}/solo",)),
+            Term("master.volume", ("master/gain",)),
+        )
+    )
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         """*config* is the plugin's table: remote, reply_port, name, meters, parameters, poll, silence."""
@@ -68,7 +79,7 @@ class ArdourBridge(Bridge):
     async def run(self, host: BridgeHost) -> None:
         """Join Ardour until cancelled."""
         settings = settings_of({**self._config, **host.config})
-        inbox = _Inbox()
+        inbox: Inbox[ArdourSession] = Inbox()
         attempt = 0
         while True:
             try:
@@ -83,7 +94,9 @@ class ArdourBridge(Bridge):
             finally:
                 sender.close()
 
-    async def _serve(self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: _Inbox) -> None:
+    async def _serve(
+        self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: Inbox[ArdourSession]
+    ) -> None:
         """Look for Ardour and join it, again and again."""
         attempt = 0
         while True:
@@ -91,11 +104,11 @@ class ArdourBridge(Bridge):
             inbox.session = session
             try:
                 await session.look()
-                await session.run()
+                await apart(session.run())
             except (NoAnswerError, TimeoutError):
                 if attempt == 0:
                     host.absent(_absent(settings))
-                await _rest(host, inbox, pause(attempt, BACKOFF))
+                await inbox.rest(host, pause(attempt, BACKOFF))  # one that was frozen comes back
                 attempt += 1
             except EndedError as ended:
                 log.info("ardour session ended", reason=str(ended), remote=settings.remote)
@@ -107,39 +120,13 @@ class ArdourBridge(Bridge):
                 inbox.session = None
 
 
-async def _open(host: BridgeHost, settings: Settings, inbox: _Inbox) -> OscSender:
+async def _open(host: BridgeHost, settings: Settings, inbox: Inbox[ArdourSession]) -> OscSender:
     """Open a socket on the port that is wanted, or on the first of ours that is free, or on any."""
     local = listen_for(settings.remote[0])
     for port in () if settings.reply_port else PORTS:
         with contextlib.suppress(BridgeError):
             return await host.open_osc(settings.remote, (local, port), inbox.receive)
     return await host.open_osc(settings.remote, (local, settings.reply_port), inbox.receive)
-
-
-class _Inbox:
-    """Hands messages to the session of the moment."""
-
-    def __init__(self) -> None:
-        self.session: ArdourSession | None = None
-        self.heard = asyncio.Event()
-
-    def receive(self, messages: Sequence[OscMessage]) -> None:
-        """Hand on the messages of one wake-up; without a session they only say that Ardour is there."""
-        self.heard.set()
-        if self.session is not None:
-            self.session.receive(messages)
-
-
-async def _rest(host: BridgeHost, inbox: _Inbox, seconds: float) -> None:
-    """Wait, but not when Ardour speaks up: it was frozen, and has come back."""
-    inbox.session = None
-    inbox.heard.clear()
-    waits = (asyncio.ensure_future(host.sleep(seconds)), asyncio.ensure_future(inbox.heard.wait()))
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:

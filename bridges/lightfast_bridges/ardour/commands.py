@@ -13,6 +13,12 @@ from lightfast_bridges.ardour.strips import Strip
 _NAME = Argument("name", "string", True, "Its name.")
 _STRIP = Argument("strip", "string", True, "The strip, by its name or path (strips/Drums, master).")
 _PLUGIN = Argument("plugin", "int", True, "Number of the plugin on its strip, from 1.")
+_SETTLED = frozenset((
+    *("transport_play", "transport_stop", "goto_start", "goto_end", "locate", "goto_marker", "cancel_all_solos"),
+    *("midi_panic", "save_state", "set_loop_range", "set_punch_range", "set_session_range", "store_mixer_scene"),
+    *("recall_mixer_scene", "plugin_reset"),
+))  # fmt: skip
+"""Verbs that set a state: doing one again leaves all as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Verb:
     @property
     def command(self) -> Command:
         """The command as clients see it."""
-        return Command(self.name, self.description, self.arguments, self.effect)
+        return Command(self.name, self.description, self.arguments, self.effect, idempotent=self.name in _SETTLED)
 
 
 _ROWS = (
@@ -46,23 +52,24 @@ _ROWS = (
           Argument("roll", "bool", True, "Roll from there on."))),
     Verb("jump_bars", "Move the playhead.", (Argument("bars", "double", True, "How far, in bars."),)),
     Verb("jump_seconds", "Move the playhead.", (Argument("seconds", "double", True, "How far, in seconds."),)),
-    Verb("add_marker", "Add a marker at the playhead.", (Argument("name", "string", False, "Its name."),)),
+    Verb("add_marker", "Add a marker at the playhead.", (Argument("name", "string", False, "Its name."),),
+         "destructive"),
     Verb("remove_marker", "Remove the marker at the playhead.", effect="destructive"),
     Verb("goto_marker", "Go to a marker and stop there.",
          (Argument("marker", "", True, "Its name, or its number from 1 by position."),), address="/marker"),
     Verb("next_marker", "Go to the next marker."),
     Verb("prev_marker", "Go to the marker before."),
-    Verb("set_loop_range", "Make the selected range the loop range."),
-    Verb("set_punch_range", "Make the selected range the punch range."),
-    Verb("set_session_range", "Make the selected range the session's."),
+    Verb("set_loop_range", "Make the selected range the loop range.", effect="destructive"),
+    Verb("set_punch_range", "Make the selected range the punch range.", effect="destructive"),
+    Verb("set_session_range", "Make the selected range the session's.", effect="destructive"),
     Verb("toggle_all_rec_enables", "Arm all tracks, or none."),
     Verb("cancel_all_solos", "Cancel all solos.", fixed=(1.0,)),
     Verb("midi_panic", "Silence all MIDI notes."),
-    Verb("undo", "Undo the last step in Ardour, whoever made it."),
-    Verb("redo", "Redo what was undone in Ardour."),
-    Verb("save_state", "Save the session."),
-    Verb("quick_snapshot_stay", "Save a snapshot and go on in this session."),
-    Verb("quick_snapshot_switch", "Save a snapshot and go on in it."),
+    Verb("undo", "Undo the last step in Ardour, whoever made it.", effect="destructive"),
+    Verb("redo", "Redo what was undone in Ardour.", effect="destructive"),
+    Verb("save_state", "Save the session.", effect="destructive"),
+    Verb("quick_snapshot_stay", "Save a snapshot and go on in this session.", effect="destructive"),
+    Verb("quick_snapshot_switch", "Save a snapshot and go on in it.", effect="destructive"),
     Verb("rename_session", "Rename the session, with its folder; it is another document from then on.", (_NAME,),
          effect="destructive", address="/session_name"),
     Verb("store_mixer_scene", "Store the mixer in a scene.",

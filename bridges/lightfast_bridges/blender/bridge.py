@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightfast.sdk import Bridge, BridgeHost, Command, Parameter, Timeline
+from lightfast.sdk import Bridge, BridgeHost, Command, Dialect, Parameter, Term, Timeline
 from lightfast_bridges.blender import surface
 
 
@@ -19,6 +19,18 @@ class BlenderBridge(Bridge):
         position="scene/frame_current",
         unit="frames",
         rate="scene/render/frame_rate",
+    )
+    dialect = Dialect(
+        (
+            Term("object.location", ("objects/{}/location",)),
+            Term("object.rotation", ("objects/{}/rotation_euler",)),
+            Term("object.scale", ("objects/{}/scale",)),
+            Term("object.visible", ("objects/{}/hide_render",), opposite=True),
+            Term("camera.lens", ("cameras/{}/lens",), unit="distance.mm"),
+            Term("light.color", ("lights/{}/color",)),
+            Term("tempo", ("scene/lightfast/bpm",), unit="time.bpm"),
+        ),
+        up="z",
     )
 
     def parameters(self) -> Sequence[Parameter]:

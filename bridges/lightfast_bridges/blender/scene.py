@@ -216,9 +216,27 @@ class Scene:
         kind = kind.lower()
         if kind not in _MESHES and kind not in _TYPES:
             raise RefusedError(f"kind {kind!r} is unknown: use {', '.join(sorted(_MESHES | set(_TYPES)))}")
-        name = self._free(name or kind.capitalize())
+        name, color = self._free(name or kind.capitalize()), given.pop("color", None)
+        if color is not None and (kind in {"camera", "empty"} or not _is_color(color)):
+            raise RefusedError("color is for meshes and lights: red, green, blue, each 0 to 1")
         changes = self._add(name, _TYPES.get(kind, "MESH"), **given)
+        if isinstance(color, tuple):
+            changes += self._paint(name, kind in _TYPES, color)
         return {"name": name, "path": "objects/" + encode_segment(name)}, changes
+
+    def _paint(self, name: str, light: bool, color: tuple[float, ...]) -> list[Change]:
+        """Give a new light its color, a new mesh a material of that color."""
+        segment = encode_segment(name)
+        made: dict[str, Value] = {f"lights/{segment}/color": color}
+        if not light:
+            made = {
+                f"materials/{segment}/base_color": (*color, 1.0),
+                f"materials/{segment}/metallic": 0.0,
+                f"materials/{segment}/roughness": 0.5,
+                f"objects/{segment}/active_material": name,
+            }
+        self.values.update({path: _rounded(value) for path, value in made.items()})
+        return [self.told(path) for path in made]
 
     def _delete_object(self, object: str) -> tuple[Value, list[Change]]:  # noqa: A002
         prefix = self._find(object)
@@ -322,3 +340,7 @@ def _rounded(value: Value, path: str = "") -> Value:
     if isinstance(value, tuple):
         return struct.unpack(f"{len(value)}f", struct.pack(f"{len(value)}f", *value))
     return value
+
+
+def _is_color(value: Value) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(0.0 <= part <= 1.0 for part in value)

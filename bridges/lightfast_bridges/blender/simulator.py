@@ -27,7 +27,7 @@ class BlenderSimulator(Simulator):
     What is seen of it is compared with a real Blender. What it does otherwise:
 
     * it has no renderer, no files, no undo and no playback, and says so when asked for them;
-    * a light or a camera that is made has no path below `lights` or `cameras` of its own;
+    * a light or a camera that is made has no path below `lights` or `cameras` of its own, but a color it is made in;
     * the factory scene has no material `Dots Stroke`, which some versions of Blender have.
     """
 

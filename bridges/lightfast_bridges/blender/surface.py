@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightfast_bridges
-from lightfast.sdk import Argument, Command, Parameter
+from lightfast.sdk import Argument, Command, Parameter, Undo
 
 
 def extension_folder() -> Path:
@@ -43,6 +43,8 @@ def commands() -> tuple[Command, ...]:
             entry["description"],
             tuple(Argument(**argument) for argument in entry["arguments"]),
             entry["effect"],
+            idempotent=entry.get("idempotent", False),
+            undo=Undo(**entry["undo"]) if "undo" in entry else None,
         )
         for entry in raw()["commands"]
     )

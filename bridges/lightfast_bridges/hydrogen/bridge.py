@@ -15,18 +15,20 @@ from lightfast.sdk import (
     BridgeHost,
     Call,
     Command,
+    Dialect,
     Finding,
     Hello,
     OscMessage,
     OscSender,
     Parameter,
+    Term,
     Timeline,
     Wish,
 )
-from lightfast.sdk.running import Running
+from lightfast.sdk.ports import is_open
+from lightfast.sdk.running import Running, apart
 from lightfast.sdk.settings import Table, listen_for, pause
 from lightfast_bridges.hydrogen.mixer import Mixer
-from lightfast_bridges.hydrogen.probe import is_open
 from lightfast_bridges.hydrogen.tables import VERBS, declarations, pack
 
 log = structlog.get_logger("lightfast.bridges.hydrogen")
@@ -52,6 +54,7 @@ class HydrogenBridge(Bridge):
     kind = "hydrogen"
     title = "Hydrogen"
     timeline = Timeline(playing="transport/playing", tempo="transport/tempo")
+    dialect = Dialect((Term("master.volume", ("master/volume",)),))
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         """*config* is the plugin's table: remote, name."""
@@ -84,7 +87,7 @@ class HydrogenBridge(Bridge):
             reason = f"Hydrogen does not listen at {where}: start it; {ENABLE}"
             if await is_open(remote):
                 try:
-                    await _serve(host, remote, name)
+                    await apart(_serve(host, remote, name))
                 except EndedError as ended:
                     log.info("hydrogen session ended", reason=str(ended), remote=remote)
                     attempt, reason = 0, ""

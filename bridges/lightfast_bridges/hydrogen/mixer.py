@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightfast.sdk import AppSession, Change, OscMessage, OscSender, Value, Wish
-from lightfast_bridges.hydrogen.tables import LEAVES, Leaf
+from lightfast_bridges.hydrogen.tables import LEAVES, TOLERANCE, Leaf
 from lightfast_link.value import close
 
 ECHO = 1.0
@@ -112,7 +112,7 @@ class Mixer:
         known = path in self.held and close(self.held[path], value)
         if not known:
             self.held[path] = value
-        if pending is not None and close(value, pending.value):
+        if pending is not None and close(value, pending.value, TOLERANCE):
             # What was told before it, in the same wake-up, would be reported after it.
             self._changes = [one for one in self._changes if one.path != path]
             for wish_id in self._take(path):

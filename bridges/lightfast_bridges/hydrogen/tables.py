@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from lightfast.sdk import Argument, Command, Parameter, Value
 
 VOLUME_MAX = 1.5
+TOLERANCE = 1e-5
+"""Hydrogen tells six digits of a number: of 1.171875 it says 1.17188."""
 TEMPO = (10.0, 400.0)
 """Hydrogen clamps a tempo to this, in bpm."""
 
@@ -43,7 +45,7 @@ class Leaf:
             unit=self.unit,
             access=self.access,
             description=self.description,
-            tolerance=1e-6 if self.kind == "double" else 0.0,
+            tolerance=TOLERANCE if self.kind == "double" else 0.0,
         )
 
 
@@ -86,6 +88,14 @@ def declarations() -> list[Parameter]:
     ]
 
 
+_SETTLED = frozenset((
+    *("play", "stop", "pause", "relocate", "select_instrument", "song_mode_activation", "loop_mode_activation"),
+    *("timeline_activation", "timeline_add_marker", "timeline_delete_marker", "jack_transport_activation"),
+    *("jack_timebase_master_activation", "save_song"),
+))  # fmt: skip
+"""Verbs that set a state: doing one again leaves all as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """One command; *told* says that Hydrogen tells the whole mixer when it has carried it out."""
@@ -100,7 +110,7 @@ class Verb:
     @property
     def command(self) -> Command:
         """The command as clients see it."""
-        return Command(self.name, self.description, self.arguments, self.effect)
+        return Command(self.name, self.description, self.arguments, self.effect, idempotent=self.name in _SETTLED)
 
 
 _PATH = Argument("path", "string", True, "The file, with its whole path on Hydrogen's machine.")
@@ -130,13 +140,19 @@ _ROWS = (
     _verb("song_mode_activation", "Play the song, or one pattern.", _ON),
     _verb("loop_mode_activation", "Play the song in a loop, or once.", _ON),
     _verb("timeline_activation", "Follow the tempo markers, or the one tempo.", _ON),
-    _verb("timeline_add_marker", "Set the tempo from a bar on.", _BAR, Argument("tempo", "double", True, "In bpm.")),
+    _verb(
+        "timeline_add_marker",
+        "Set the tempo from a bar on.",
+        _BAR,
+        Argument("tempo", "double", True, "In bpm."),
+        effect="destructive",
+    ),
     _verb("timeline_delete_marker", "Delete the tempo marker of a bar.", _BAR, effect="destructive"),
     _verb("jack_transport_activation", "Follow JACK's transport, or do not.", _ON),
     _verb("jack_timebase_master_activation", "Lead JACK's transport, or do not.", _ON),
-    _verb("undo_action", "Undo the last step in Hydrogen, whoever made it."),
-    _verb("redo_action", "Redo what was undone in Hydrogen."),
-    _verb("save_song", "Save the song."),
+    _verb("undo_action", "Undo the last step in Hydrogen, whoever made it.", effect="destructive"),
+    _verb("redo_action", "Redo what was undone in Hydrogen.", effect="destructive"),
+    _verb("save_song", "Save the song.", effect="destructive"),
     _verb("save_song_as", "Save the song to a file.", _PATH, effect="destructive"),
     _verb("new_song", "Begin an empty song; what was not saved is lost.", _PATH, effect="destructive", told=True),
     _verb("open_song", "Open a song; what was not saved is lost.", _PATH, effect="destructive", told=True),

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, Finding, Parameter, Timeline, Value
+from lightfast.sdk.running import apart
 from lightfast_bridges.midi.ports import Ports
 from lightfast_bridges.midi.remote import RemotePorts
 from lightfast_bridges.midi.session import EndedError, MidiSession
@@ -110,7 +111,7 @@ async def _keep_joining(host: BridgeHost, ports: Ports, settings: Settings) -> N
             told, looks = chosen, looks + 1
         else:
             try:
-                await MidiSession(host, ports, settings, held).run(*chosen)
+                await apart(MidiSession(host, ports, settings, held).run(*chosen))
             except EndedError as ended:
                 log.info("a MIDI device is gone", name=settings.name, reason=str(ended))
                 told, looks = str(ended), 0

@@ -32,7 +32,7 @@ def run(sender: Sender, call: Call, held: Mapping[str, Value], done: Callable[[s
             done(reasons[0] if reasons else "", len(messages))
 
     for message in messages:
-        if not sender.post(message, sent):
+        if not sender.post(message, done=sent):
             raise ValueError(f"the device does not keep up: {MAX_WAITING} messages wait for it")
 
 

@@ -47,16 +47,20 @@ class Line:
         older = Line(max(1, len(points)))
         for point in points[:-last]:
             older.add(*point)
-        if len(older) < 3:
+        fitted = older._fit()
+        if fitted is None:
             return [], 0.0
-        return [count - older.at(time) for time, count in points[-last:]], older.spread()
+        middle, mean, slope = fitted  # once: this is asked at every tick
+        return [count - mean - slope * (time - middle) for time, count in points[-last:]], older._deviation(*fitted)
 
     def spread(self) -> float:
         """Return the standard deviation of the points from the line, in counts."""
         fitted = self._fit()
         if fitted is None:
             return 0.0
-        middle, mean, slope = fitted
+        return self._deviation(*fitted)
+
+    def _deviation(self, middle: float, mean: float, slope: float) -> float:
         squares = sum((count - mean - slope * (time - middle)) ** 2 for time, count in self._points)
         return math.sqrt(squares / len(self._points))
 

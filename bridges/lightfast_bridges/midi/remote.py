@@ -138,8 +138,11 @@ class RemotePorts:
         raise OSError(self._gone)
 
     def _read(self) -> None:
-        for line in self._process.stdout or ():
-            self._take(json.loads(line))
+        try:
+            for line in self._process.stdout or ():
+                self._take(json.loads(line))
+        except ValueError:  # the half of a line of one that was killed
+            self._process.kill()
         self._fail("the process that holds the MIDI ports ended")
 
     def _take(self, said: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class Lateness:
 
 @dataclass(slots=True)
 class _Waiting:
-    message: bytes
+    messages: tuple[bytes, ...]
     done: Done | None
     key: object = None
 
@@ -73,21 +73,22 @@ class Sender:
         if self._thread.is_alive():
             self._thread.join(END_S)
 
-    def post(self, message: bytes, done: Done | None = None, key: object = None) -> bool:
-        """Queue *message*; it takes the place of one with the same *key*. Return false where there is no room.
+    def post(self, *messages: bytes, done: Done | None = None, key: object = None) -> bool:
+        """Queue *messages*, which are one; they take the place of those with the same *key*.
 
-        *done* is called, from the thread, with an empty text when it was sent, else with why it was not.
+        Return false where there is no room. *done* is called, from the thread, with an empty text when they were
+        sent, else with why they were not.
         """
         with self._wake:
             if self._closed:
                 return False
             old = self._keyed.get(key) if key is not None else None
             if old is not None:
-                old.message = message
+                old.messages = messages
                 return True
             if len(self._waiting) >= MAX_WAITING:
                 return False
-            waiting = _Waiting(message, done, key)
+            waiting = _Waiting(messages, done, key)
             self._waiting.append(waiting)
             if key is not None:
                 self._keyed[key] = waiting
@@ -98,7 +99,7 @@ class Sender:
         """Change the timeline; what that says at once goes before everything that waits."""
         with self._wake:
             for message in reversed(action(self._schedule, time.monotonic())):
-                self._waiting.appendleft(_Waiting(message, None))
+                self._waiting.appendleft(_Waiting((message,), None))
             self._wake.notify()
 
     def place(self, now: float) -> tuple[bool, float, float, float]:
@@ -130,9 +131,9 @@ class Sender:
                 if waiting is not None and waiting.key is not None:
                     self._keyed.pop(waiting.key, None)
             for message in timed:
-                self._put(message, None)
+                self._put((message,), None)
             if waiting is not None:
-                self._put(waiting.message, waiting.done)
+                self._put(waiting.messages, waiting.done)
 
     def _is_due(self) -> bool:
         due = self._schedule.next_time()
@@ -148,15 +149,17 @@ class Sender:
         self._late.append(max(0.0, now - due.time))
         return due.messages
 
-    def _put(self, message: bytes, done: Done | None) -> None:
-        self.began = time.monotonic()
-        try:
-            self._send(message)
-        except Exception as error:  # noqa: BLE001  # each driver has errors of its own, and the thread must go on
-            reason = f"the port does not take it: {error}"
-            self._failed(reason)
-        else:
+    def _put(self, messages: tuple[bytes, ...], done: Done | None) -> None:
+        """Send messages that are one: what follows one that did not go would be half a value."""
+        reason = ""
+        for message in messages:
+            self.began = time.monotonic()
+            try:
+                self._send(message)
+            except Exception as error:  # noqa: BLE001  # each driver has errors of its own, and the thread must go on
+                reason = f"the port does not take it: {error}"
+                self._failed(reason)
+                break
             self.sent += 1
-            reason = ""
         if done is not None:
             done(reason)

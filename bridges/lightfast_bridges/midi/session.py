@@ -292,13 +292,11 @@ class MidiSession:
             if self._hands.wish(wish.path, wish.value, time.monotonic()):
                 self._put_signal(wish.path, wish.value)
             return
-        last = len(messages) - 1
-        for number, message in enumerate(messages):
-            if not self._sender.post(message, self._done(wish, self._sender) if number == last else None):
-                raise BridgeError(f"the device does not keep up: {MAX_WAITING} messages wait for it")
+        if not self._sender.post(*messages, done=self._done(wish, self._sender)):
+            raise BridgeError(f"the device does not keep up: {MAX_WAITING} messages wait for it")
 
     def _done(self, wish: Wish, sender: Sender) -> Callable[[str], None]:
-        """Return what the sender's thread calls when the last message of *wish* was sent."""
+        """Return what the sender's thread calls when *wish* was sent."""
 
         def done(reason: str) -> None:
             began = sender.began
@@ -327,8 +325,7 @@ class MidiSession:
             return
         self._held[path] = value
         self._order.sent(path, time.monotonic())
-        for half, message in enumerate(message_of(path, value, self._settings.pairs)):
-            self._sender.post(message, key=(path, half))
+        self._sender.post(*message_of(path, value, self._settings.pairs), key=path)
 
     def _lead(self, session: AppSession, leading: Leading, wish: Wish) -> None:
         """Steer the timeline that goes out, and say what it is then."""

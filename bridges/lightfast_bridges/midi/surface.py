@@ -68,9 +68,19 @@ def commands() -> tuple[Command, ...]:
     """Return what every device can be told."""
     channel = Argument("channel", "int", False, "1 to 16; without it, all.")
     return (
-        Command("send", "Send bytes as they are.", (Argument("bytes", "string", True, "In hex, such as 90 3C 64."),)),
-        Command("all_notes_off", "End the notes that sound, as if the keys were let go.", (channel,)),
-        Command("panic", "Silence: all sound off, pedals up, controllers reset, and each held note ended.", (channel,)),
+        Command(
+            "send",
+            "Send bytes as they are.",
+            (Argument("bytes", "string", True, "In hex, such as 90 3C 64."),),
+            "destructive",
+        ),
+        Command("all_notes_off", "End the notes that sound, as if the keys were let go.", (channel,), idempotent=True),
+        Command(
+            "panic",
+            "Silence: all sound off, pedals up, controllers reset, and each held note ended.",
+            (channel,),
+            idempotent=True,
+        ),
     )
 
 

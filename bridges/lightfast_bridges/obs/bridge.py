@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, Finding, Parameter
+from lightfast.sdk.running import apart
 from lightfast.sdk.settings import pause
 from lightfast_bridges.obs import commands
 from lightfast_bridges.obs.session import ObsSession
@@ -78,7 +79,7 @@ class ObsBridge(Bridge):
             try:
                 async with connected(settings) as connection:
                     session = ObsSession(host, settings, connection)
-                    await session.run()
+                    await apart(session.run())
             except ClosedError as error:
                 code = error.code
                 log.debug("obs is away", reason=str(error), code=code)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lightfast.sdk import Value
@@ -11,18 +12,23 @@ from lightfast_bridges.obs.socket import Connection, RefusedError
 from lightfast_bridges.obs.surface import (
     FRAMES,
     INPUT,
+    ITEM,
     OUTPUTS,
     STATS,
     as_kind,
     filter_values,
     input_path,
     item_values,
+    names_in,
     scalars,
     scene_path,
+    transform_values,
 )
 
 MAX_OBJECTS = 10_000
 """The most inputs, and the most scenes, that are read."""
+TURNS = 8
+"""Inputs and scenes whose settings are looked at in each round: old versions of OBS do not tell of those."""
 
 
 class Reader:
@@ -82,6 +88,39 @@ class Reader:
             f"stats/{name}": float(found[name]) for name in STATS if _is_number(found.get(name))
         }
         return values | {f"stats/{name}": int(found[name]) for name in FRAMES if _is_number(found.get(name))}
+
+    async def again(self, paths: Iterable[str]) -> dict[str, Value]:
+        """Return what lies at *paths* now, of what OBS tells by events, and what is told together with it."""
+        looks: dict[str, Callable[[], Awaitable[dict[str, Value]]]] = {}
+        for path in paths:
+            names, base = names_in(path), path.rpartition("/")[0]
+            match names:
+                case ["inputs", name, prop] if prop in INPUT:
+                    read = INPUT[prop].read
+                    looks[f"{read} {base}"] = partial(self._fields, read, {"inputName": name}, base, tuple(INPUT))
+                case ["scenes", scene, "items", number, prop] if prop in ITEM:
+                    read, item = ITEM[prop].read, {"sceneName": scene, "sceneItemId": int(number)}
+                    looks[f"{read} {base}"] = partial(self._fields, read, item, base, tuple(ITEM))
+                case ["scenes", scene, "items", number, "transform", _]:
+                    looks[base] = partial(self._transform, {"sceneName": scene, "sceneItemId": int(number)}, base)
+                case [_, source, "filters", name, "filterEnabled"]:
+                    of = {"sourceName": source, "filterName": name}
+                    looks[base] = partial(self._fields, "GetSourceFilter", of, base, ("filterEnabled",))
+                case [_]:
+                    looks["general"], looks["transition"] = self._general, self._transition
+                case [output, _] if output in OUTPUTS:
+                    looks["outputs"] = self._outputs
+        return await _all(look() for look in looks.values())
+
+    async def _fields(
+        self, request: str, about: Mapping[str, Any], base: str, names: Iterable[str]
+    ) -> dict[str, Value]:
+        found = await _maybe(self._ask(request, about))
+        return {f"{base}/{name}": as_kind(name, found[name]) for name in names if found.get(name) is not None}
+
+    async def _transform(self, item: Mapping[str, Any], base: str) -> dict[str, Value]:
+        found = await _maybe(self._ask("GetSceneItemTransform", item))
+        return transform_values(base.removesuffix("/transform"), found.get("sceneItemTransform"))
 
     # ------------------------------------------------------------------ inputs
 
@@ -166,6 +205,14 @@ async def _maybe(asked: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         return await asked
     except RefusedError:
         return {}
+
+
+def some(sources: Sequence[tuple[str, str]], turn: int) -> Sequence[tuple[str, str]]:
+    """Return those of *sources* whose turn it is."""
+    if len(sources) <= TURNS:
+        return sources
+    first = turn * TURNS % len(sources)
+    return [*sources[first : first + TURNS], *sources[: max(0, first + TURNS - len(sources))]]
 
 
 def _is_number(value: Any) -> bool:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Change, Hello, Value, Wish
 from lightfast.sdk.running import Running
+from lightfast.sdk.settings import capabilities_at
 from lightfast_bridges.obs import commands, events
-from lightfast_bridges.obs.reading import Reader
+from lightfast_bridges.obs.lanes import Lanes
+from lightfast_bridges.obs.reading import Reader, some
 from lightfast_bridges.obs.settings import Settings
-from lightfast_bridges.obs.socket import UNREADABLE, ClosedError, Connection, RefusedError, SilentError
-from lightfast_bridges.obs.surface import declarations, input_path, scene_path
+from lightfast_bridges.obs.socket import (
+    UNREADABLE,
+    ClosedError,
+    Connection,
+    RefusedError,
+    SilentError,
+    first_of,
+    why_closed,
+)
+from lightfast_bridges.obs.surface import declarations, input_path, roots_of, scene_path
 from lightfast_bridges.obs.wishes import setting_of
 from lightfast_link.path import is_under
 
@@ -23,8 +33,9 @@ log = structlog.get_logger("lightfast.bridges.obs")
 
 CALM = 0.1
 """Seconds after news of the structure until it is read: many come at once."""
-TURNS = 8
-"""Inputs and scenes whose settings are looked at in each round: old versions of OBS do not tell of those."""
+SOON = 1.0
+"""Seconds in which two things that OBS tells of one value may have come in the wrong order."""
+_STUDIO = "studioModeEnabled"
 _TROUBLE = (RefusedError, SilentError, ClosedError, BridgeError, *UNREADABLE)
 
 
@@ -39,14 +50,18 @@ class ObsSession:
         self._running = Running()
         self._values: dict[str, Value] = {}
         self._touched: dict[str, float] = {}
-        self._looking = math.inf
-        """When the look began that is under way."""
+        self._looks: list[float] = []
+        """When the looks began that are under way."""
+        self._doubtful: set[str] = set()
+        """What was told twice at once: OBS tells side by side, and the last word may be the older one."""
+        self._unsure = asyncio.Event()
         self._stale = asyncio.Event()
         self._resync = False
+        self._renamed = False
+        """A name has changed since the full reading began."""
         self._resume = asyncio.Event()
         self._resume.set()
-        self._wanted: dict[str, list[Wish]] = {}
-        """Wishes by path: while one is under way, the newest waits for its turn."""
+        self._lanes = Lanes(self._running.begin, self._carry_out)
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._turn = 0
         self.closed = False
@@ -70,12 +85,13 @@ class ObsSession:
                 await self._join()
                 tasks.create_task(self._keep_alive())
                 tasks.create_task(self._keep_in_step())
+                tasks.create_task(self._keep_sure())
         except* (ClosedError, RefusedError, SilentError) as group:
-            gone = _closed(group)
+            gone = why_closed(group)
             reason = str(gone)
         except* UNREADABLE as group:
             log.debug("obs said what cannot be read", exc_info=group)
-            gone = gone or ClosedError(f"OBS says what no OBS says, which cannot be read ({_first(group)!r:.200})")
+            gone = gone or ClosedError(f"OBS says what no OBS says, which cannot be read ({first_of(group)!r:.200})")
             reason = str(gone)
         finally:
             self._running.group = None
@@ -100,7 +116,7 @@ class ObsSession:
                 transport="websocket",
                 parameters=declarations(),
                 commands=commands.COMMANDS,
-                capabilities=frozenset({"readback", "rename"}),
+                capabilities=frozenset({"readback", "rename"}) | capabilities_at(self._settings.url),
             ),
             self,
         )
@@ -121,7 +137,7 @@ class ObsSession:
         if full:  # it is told as a whole
             found |= {path: self._values[path] for path in newer if path in self._values}
         self._report(found, full=full)
-        since = min(began, self._looking)
+        since = min(began, self._loop.time() - SOON, *self._looks)
         self._touched = {path: when for path, when in self._touched.items() if when >= since}
 
     def _report(self, values: Mapping[str, Value], *, full: bool = False) -> None:
@@ -133,16 +149,8 @@ class ObsSession:
 
     def _report_gone(self, gone: Sequence[str]) -> None:
         """Report what is gone, an object as a whole."""
-        roots = set()
-        for path in gone:
-            parts = path.split("/")
-            depth = min(len(parts), 4 if parts[2:3] in (["items"], ["filters"]) else 2)
-            root = "/".join(parts[:depth])
-            if parts[0] not in {"inputs", "scenes"} or any(is_under(f"/{left}", f"/{root}") for left in self._values):
-                root = path
-            roots.add(root)
-        if self._session is not None and roots:
-            self._session.report([Change(root, None) for root in sorted(roots)])
+        if self._session is not None and gone:
+            self._session.report([Change(root, None) for root in sorted(roots_of(gone, self._values))])
 
     def _id_of(self, path: str) -> str:
         parts = path.split("/", 2)
@@ -164,6 +172,10 @@ class ObsSession:
             if base is None or (path not in self._values and self._is_object(base + path)):
                 news.structure = True  # of something that is not known yet
                 continue
+            soon = now - self._touched.get(base + path, now - SOON) < SOON
+            if soon and not _same(self._values.get(base + path), value):
+                self._doubtful.add(base + path)
+                self._unsure.set()
             self._touched[base + path] = now
             if self._session is not None:
                 self._report({base + path: value})
@@ -190,6 +202,7 @@ class ObsSession:
             self._values[new + path[len(old) :]] = self._values.pop(path)
         if old in self._reader.ids:
             self._reader.ids[new] = self._reader.ids.pop(old)
+        self._renamed = self._renamed or bool(moved)
         if moved and self._session is not None:
             self._session.report([Change(new, None, moved_from=old)])
 
@@ -204,7 +217,7 @@ class ObsSession:
         trouble = False
         while True:
             await asyncio.sleep(self._settings.poll)
-            await self._resume.wait()
+            await self._resumed()
             try:
                 self._report(await self._reader.stats())
                 if not trouble:
@@ -224,29 +237,67 @@ class ObsSession:
                 if self._session is not None:
                     self._session.degraded(f"{error}: it hangs, or is busy")
 
+    async def _resumed(self) -> None:
+        """Wait while another scene collection is opened, and say so if that takes long; its being open is the end."""
+        try:
+            async with asyncio.timeout(self._settings.gone):
+                await self._resume.wait()
+        except TimeoutError:
+            if self._session is not None:  # who joined now might read one that is half open
+                long = f"OBS has been opening another scene collection for {self._settings.gone:g} s"
+                self._session.degraded(f"{long}: it hangs, or is busy")
+            await self._resume.wait()
+
     async def _look_at_some(self) -> None:
         """Read the settings of some inputs, and the filters of some sources, again."""
         sources = [(name, input_path(name)) for name in self._reader.inputs]
         scenes = [(name, scene_path(name)) for name in self._reader.scenes]
-        try:
-            for name, base in _some(sources, self._turn):
-                began = self._looking = self._loop.time()
+        for name, base in some(sources, self._turn):
+            with self._looking() as began:
                 found = await self._reader.input_settings(name) | await self._reader.filters(name, base)
                 self._report(self._settled(found, began))
-            for name, base in _some(scenes, self._turn):
-                began = self._looking = self._loop.time()
+        for name, base in some(scenes, self._turn):
+            with self._looking() as began:
                 self._report(self._settled(await self._reader.filters(name, base), began))
-        finally:
-            self._looking = math.inf
         self._turn += 1
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[float]:
+        """Note for the length of a block that something is looked at, and give the time when that began."""
+        began = self._loop.time()
+        self._looks.append(began)
+        try:
+            yield began
+        finally:
+            self._looks.remove(began)
 
     def _settled(self, found: Mapping[str, Value], began: float) -> dict[str, Value]:
         """Leave out what is not known yet, what was told after the look began, and what is about to be set."""
         return {
             path: value
             for path, value in found.items()
-            if path in self._values and self._touched.get(path, -1.0) < began and path not in self._wanted
+            if path in self._values and self._touched.get(path, -1.0) < began and not self._lanes.wants(path)
         }
+
+    async def _keep_sure(self) -> None:
+        """Look at what is doubtful, once it is calm."""
+        while True:
+            await self._unsure.wait()
+            await asyncio.sleep(CALM)
+            await self._resume.wait()
+            self._unsure.clear()
+            paths, self._doubtful = self._doubtful, set()
+            try:
+                with self._looking() as began:
+                    self._report(self._settled(await self._reader.again(paths), began))
+                # What was told since the look began may be as old as what was told before.
+                left = {path for path in paths if self._lanes.wants(path) or self._touched.get(path, -1.0) >= began}
+            except (SilentError, RefusedError):  # it is not ready; `_keep_alive` judges the silence
+                left = paths
+                await asyncio.sleep(self._settings.poll)
+            if left:
+                self._doubtful |= left
+                self._unsure.set()
 
     async def _keep_in_step(self) -> None:
         """Read everything again whenever something came or went."""
@@ -256,45 +307,39 @@ class ObsSession:
             await self._resume.wait()
             self._stale.clear()
             full, self._resync = self._resync, False
-            began = self._loop.time()
+            began, self._renamed = self._loop.time(), False
             try:
-                self._merge(await self._reader.everything(), began, full=full)
-            except SilentError:
-                self._stale.set()  # `_keep_alive` judges the silence
-                self._resync = full
+                values = await self._reader.everything()
+                if self._renamed:  # what goes by the old name is not gone, and is no other thing
+                    self._stale.set()
+                    self._resync |= full
+                    continue
+                self._merge(values, began, full=full)
+            except (SilentError, RefusedError) as error:  # it is not ready; `_keep_alive` judges the silence
+                log.debug("obs could not be read", reason=str(error))
+                self._stale.set()
+                self._resync |= full
                 await asyncio.sleep(self._settings.poll)
                 continue
-            except RefusedError as error:
-                log.warning("obs could not be read", reason=str(error))
             if full and self._session is not None:
                 self._session.synced()
 
     # ------------------------------------------------------------------ AppChannel
 
     def apply(self, wishes: Sequence[Wish]) -> None:
-        """Send wishes to OBS; of those for one path that wait, the newest counts."""
-        for wish in wishes:
-            if self._session is None:
-                return
-            under_way = self._wanted.get(wish.path)
-            if under_way is not None:
-                under_way.append(wish)
-            else:
-                self._wanted[wish.path] = [wish]
-                if self._running.begin(self._carry_out(wish.path)) is None:
-                    del self._wanted[wish.path]  # the end of the session speaks for it
+        """Send wishes to OBS; that there is a preview comes before what it shows."""
+        if self._session is not None:
+            on = any(wish.path == _STUDIO and wish.value for wish in wishes)
+            for wish in sorted(wishes, key=lambda wish: on and wish.path != _STUDIO):
+                self._lanes.take(wish)
 
-    async def _carry_out(self, path: str) -> None:
-        while waiting := self._wanted[path]:
-            self._wanted[path] = []
-            await self._set(waiting)
-        del self._wanted[path]
-
-    async def _set(self, wishes: Sequence[Wish]) -> None:
+    async def _carry_out(self, wishes: Sequence[Wish]) -> None:
+        """Carry out the newest of *wishes* for one value, which answers for all; another document gets none."""
+        await self._resume.wait()
         wish, session = wishes[-1], self._session
         try:
             setting = setting_of(wish, self._values.get)
-            held = await setting.carry_out(self._connection)
+            held, twin = await setting.carry_out(self._connection)
         except ClosedError:
             return  # the end of the session speaks for the wishes
         except _TROUBLE as error:
@@ -302,15 +347,22 @@ class ObsSession:
                 if session is not None and not each.signal:
                     session.reject(each.wish_id, str(error))
             return
-        value = wish.value if held is None else held
-        if value is not None and not wish.moved_from:
-            self._values[wish.path] = value
-            self._touched[wish.path] = self._loop.time()
-        if wish.value is None and not wish.moved_from:
+        now: dict[str, Value] = {}
+        if wish.moved_from:
+            self._rename(wish.moved_from, wish.path)  # what is wished next goes by the new name
+        elif wish.value is None:
             self._stale.set()
+        else:
+            now[wish.path] = wish.value if held is None else held
+        if twin is not None and setting.twin in self._values:
+            now[setting.twin] = twin
+        settled = {each.path for each in wishes if not each.signal}
+        self._report({path: value for path, value in now.items() if path not in settled})
+        self._values.update(now)
+        self._touched |= dict.fromkeys(now, self._loop.time())
         for each in wishes:
             if session is not None and not each.signal:
-                session.settle(each.wish_id, value)
+                session.settle(each.wish_id, now.get(each.path))
 
     def invoke(self, call: Call) -> None:
         """Run a command."""
@@ -339,36 +391,9 @@ class ObsSession:
             self._ended.set_result(reason)
 
 
-def _each(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """Return the exceptions of a group, and of the groups in it."""
-    found: list[Exception] = []
-    for one in group.exceptions:
-        found += _each(one) if isinstance(one, BaseExceptionGroup) else [one]
-    return found
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    return _each(group)[0]
-
-
-def _closed(group: BaseExceptionGroup[Exception]) -> ClosedError:
-    """Return why a session ended: what OBS said itself, before what followed from it."""
-    found = _each(group)
-    said = [one for one in found if isinstance(one, ClosedError)]
-    return max(said, key=lambda one: one.code) if said else ClosedError(str(found[0]))
-
-
 def _is_stat(path: str) -> bool:
     return path.startswith("stats/")
 
 
 def _same(left: Value | None, right: Value) -> bool:
     return type(left) is type(right) and left == right
-
-
-def _some(sources: Sequence[tuple[str, str]], turn: int) -> Sequence[tuple[str, str]]:
-    """Return those whose turn it is."""
-    if len(sources) <= TURNS:
-        return sources
-    first = turn * TURNS % len(sources)
-    return [*sources[first : first + TURNS], *sources[: max(0, first + TURNS - len(sources))]]

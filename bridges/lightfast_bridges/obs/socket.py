@@ -276,3 +276,23 @@ def closed(error: Any) -> ClosedError:
     if code in {1000, 1001}:
         return ClosedError("OBS was closed", code)
     return ClosedError(f"OBS closed the connection ({code} {said})" if code else "the connection to OBS broke", code)
+
+
+def _each(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """Return the exceptions of a group, and of the groups in it."""
+    found: list[Exception] = []
+    for one in group.exceptions:
+        found += _each(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
+
+
+def first_of(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first exception of a group."""
+    return _each(group)[0]
+
+
+def why_closed(group: BaseExceptionGroup[Exception]) -> ClosedError:
+    """Return why a session ended: what OBS said itself, before what followed from it."""
+    found = _each(group)
+    said = [one for one in found if isinstance(one, ClosedError)]
+    return max(said, key=lambda one: one.code) if said else ClosedError(str(found[0]))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightfast.sdk import Parameter, Value
-from lightfast_link.path import decode_segment, encode_segment
+from lightfast_link.path import decode_segment, encode_segment, is_under
 
 TRANSFORM = {
     "positionX": "double", "positionY": "double", "rotation": "double", "scaleX": "double", "scaleY": "double",
@@ -61,6 +61,8 @@ INPUT = {
     "inputAudioBalance": Prop("SetInputAudioBalance", "inputAudioBalance", "GetInputAudioBalance"),
     "inputAudioSyncOffset": Prop("SetInputAudioSyncOffset", "inputAudioSyncOffset", "GetInputAudioSyncOffset"),
 }
+TWINS = {"inputVolumeDb": "inputVolumeMul", "inputVolumeMul": "inputVolumeDb"}
+"""Values of an input that are one thing in two units."""
 ITEM = {
     "sceneItemEnabled": Prop("SetSceneItemEnabled", "sceneItemEnabled", "GetSceneItemEnabled"),
     "sceneItemLocked": Prop("SetSceneItemLocked", "sceneItemLocked", "GetSceneItemLocked"),
@@ -171,6 +173,18 @@ def as_kind(name: str, value: Any) -> Value:
 
 def _number(value: Any, kind: str) -> Value:
     return int(value) if kind == "int" else float(value)
+
+
+def roots_of(gone: Iterable[str], left: Collection[str]) -> set[str]:
+    """Return the objects of which all is *gone* and nothing is *left*, and the paths of the others."""
+    roots = set()
+    for path in gone:
+        parts = path.split("/")
+        root = "/".join(parts[: 4 if parts[2:3] in (["items"], ["filters"]) else 2])
+        if parts[0] not in {"inputs", "scenes"} or any(is_under(f"/{one}", f"/{root}") for one in left):
+            root = path
+        roots.add(root)
+    return roots
 
 
 def input_path(name: str) -> str:

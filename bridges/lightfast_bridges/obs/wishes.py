@@ -8,14 +8,15 @@ from typing import Any
 
 from lightfast.sdk import Value, Wish
 from lightfast_bridges.obs.socket import Connection
-from lightfast_bridges.obs.surface import GLOBAL, INPUT, ITEM, TRANSFORM, Prop, as_kind, names_in
+from lightfast_bridges.obs.surface import GLOBAL, INPUT, ITEM, TRANSFORM, TWINS, Prop, as_kind, names_in
 
 
 @dataclass(slots=True)
 class Setting:
     """How a wish is carried out: a request with its data, and a request that tells what is held then.
 
-    *held* finds the value in the answer of the second; *data* of the second is what *about* says.
+    *held* finds the value in the answer of the second; *data* of the second is what *about* says. *twin* is another
+    path that holds the same thing, and *twin_held* finds its value.
     """
 
     request: str
@@ -23,11 +24,19 @@ class Setting:
     about: dict[str, Any] = field(default_factory=dict)
     read: str = ""
     held: Callable[[Mapping[str, Any]], Value | None] = lambda _: None
+    twin: str = ""
+    twin_held: Callable[[Mapping[str, Any]], Value | None] = lambda _: None
 
-    async def carry_out(self, connection: Connection) -> Value | None:
-        """Do it, and return what OBS holds then; None where nobody can say. Raises as `Connection.ask` does."""
+    async def carry_out(self, connection: Connection) -> tuple[Value | None, Value | None]:
+        """Do it, and return what OBS holds then, and what at the twin; None where nobody can say.
+
+        Raises as `Connection.ask` does.
+        """
         await connection.ask(self.request, self.data)
-        return self.held(await connection.ask(self.read, self.about)) if self.read else None
+        if not self.read:
+            return None, None
+        said = await connection.ask(self.read, self.about)
+        return self.held(said), self.twin_held(said)
 
 
 def setting_of(wish: Wish, known: Callable[[str], Value | None]) -> Setting:
@@ -44,7 +53,10 @@ def setting_of(wish: Wish, known: Callable[[str], Value | None]) -> Setting:
     if known(wish.path) is None:
         raise ValueError(f"there is no {wish.path} in OBS now")
     if names[0] == "inputs" and len(names) == 3 and names[2] in INPUT:
-        return _field(INPUT[names[2]], {"inputName": names[1]}, value)
+        setting = _field(INPUT[names[2]], {"inputName": names[1]}, value)
+        if (twin := TWINS.get(names[2])) is not None:
+            setting.twin, setting.twin_held = f"{wish.path.rpartition('/')[0]}/{twin}", _held(INPUT[twin])
+        return setting
     if names[0] == "inputs" and len(names) == 4 and names[2] == "settings":
         about = {"inputName": names[1]}
         data = {**about, "inputSettings": {names[3]: _plain(value)}, "overlay": True}
@@ -59,10 +71,14 @@ def setting_of(wish: Wish, known: Callable[[str], Value | None]) -> Setting:
 
 
 def _field(prop: Prop, about: dict[str, Any], value: Value) -> Setting:
+    return Setting(prop.request, {**about, prop.field: value}, about, prop.read, _held(prop))
+
+
+def _held(prop: Prop) -> Callable[[Mapping[str, Any]], Value | None]:
     def held(said: Mapping[str, Any]) -> Value | None:
         return as_kind(prop.field, said[prop.field]) if said.get(prop.field) is not None else None
 
-    return Setting(prop.request, {**about, prop.field: value}, about, prop.read, held)
+    return held
 
 
 def _item(names: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class FolderWatch:
         self._names: set[str] = set()
         self._news = asyncio.Event()
         self._observer: Any = None
+        self._starting = threading.Lock()
+        self._closed = False
 
     def start(self) -> None:
         """Begin, in a thread; where the system has no file watches left, the folder is polled."""
@@ -56,15 +59,16 @@ class FolderWatch:
                 watch._happened(event)
 
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for observer in (Observer(), PollingObserver()):
-            try:
-                observer.schedule(Handler(), str(self._folder))
-                observer.start()
-            except OSError as error:
-                log.warning("the folder of maps is polled: no file watch is left", reason=str(error))
-                continue
-            self._observer = observer
-            return
+        with self._starting:  # it runs in a thread, and the bridge may be told to stop meanwhile
+            for observer in () if self._closed else (Observer(), PollingObserver()):
+                try:
+                    observer.schedule(Handler(), str(self._folder))
+                    observer.start()
+                except OSError as error:
+                    log.warning("the folder of maps is polled: no file watch is left", reason=str(error))
+                    continue
+                self._observer = observer
+                return
 
     def _happened(self, event: Any) -> None:
         # Runs in the observer's thread.
@@ -98,7 +102,9 @@ class FolderWatch:
 
     def close(self) -> None:
         """End."""
-        observer, self._observer = self._observer, None
+        with self._starting:
+            self._closed = True
+            observer, self._observer = self._observer, None
         if observer is not None:
             observer.stop()
             observer.join(2.0)

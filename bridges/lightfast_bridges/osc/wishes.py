@@ -7,6 +7,7 @@ says so with `confirm: none`.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,18 +19,21 @@ from lightfast_link.value import close
 
 SETTLING = 0.05
 """Seconds between writing and asking: a device takes a value at its next frame."""
+MAX_EARLIER = 32
+"""The most earlier wishes for one path whose late answers are recognized."""
 READINGS = 3
 """How often a value is read back before the device's word is final."""
 
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """One path that waits: the ids of its wishes (the newest last), and what was there before."""
+    """One path that waits: the ids of its wishes (the newest last), what was wished *earlier*, and was there before."""
 
     parameter: MapParameter
     value: Value
     before: Value | None
     ids: list[int] = field(default_factory=list)
+    earlier: deque[Value] = field(default_factory=lambda: deque(maxlen=MAX_EARLIER))
     readings: int = 0
     asking: bool = False
     timer: asyncio.TimerHandle | None = None
@@ -73,6 +77,8 @@ class Wishes:
         pending = self._pending.get(wish.path)
         if pending is None:
             pending = self._pending[wish.path] = _Pending(parameter, value, self._held.get(wish.path))
+        else:
+            pending.earlier.append(pending.value)
         pending.value = value
         pending.ids.append(wish.wish_id)
         pending.readings = 0
@@ -131,14 +137,16 @@ class Wishes:
         if not pending.asking:
             pending.before = value  # a change of its own, made before our wish arrived
             return False
-        if pending.before is None or not close(value, pending.before, tolerance):
-            self._settle(path, value)  # it has adjusted the value
-            return True
-        if pending.readings < READINGS:
+        kept = pending.before is not None and close(value, pending.before, tolerance)
+        late = any(close(value, one, tolerance) for one in pending.earlier)  # the answer to an earlier question
+        if (kept or late) and pending.readings < READINGS:
             self._later(pending, SETTLING * 2 * pending.readings, self._read_back)
-        else:
+            return False
+        if kept:
             self._reject(path, f"the device kept {value!r:.60} when asked for {pending.value!r:.60}")
-        return False
+            return False
+        self._settle(path, value)  # it has adjusted the value
+        return True
 
     def refuse(self, path: str, reason: str) -> None:
         """Take a refusal that the device gave when it was asked for *path*."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import structlog
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Change, Hello, OscMessage, OscSender, Value, Wish
 from lightfast.sdk.osc import OscError, encode
-from lightfast.sdk.settings import listen_for
+from lightfast.sdk.settings import capabilities_at, listen_for
 from lightfast_bridges.oscquery.errors import DroppedError, TroubleError
 from lightfast_bridges.oscquery.feed import Feed
 from lightfast_bridges.oscquery.nodes import Node, Tree
 from lightfast_bridges.oscquery.remote import HostInfo, Remote
-from lightfast_bridges.oscquery.values import from_arguments, from_json, to_arguments
+from lightfast_bridges.oscquery.values import from_arguments, readable, to_arguments, values_of
 from lightfast_bridges.oscquery.wishes import Wishes
 from lightfast_link.path import decode_segment, encode_segment
 from lightfast_link.value import close
@@ -47,10 +49,12 @@ class ServerSession:
         self._flushing: asyncio.TimerHandle | None = None
         self._stale = asyncio.Event()
         self._taking = asyncio.Lock()
+        self._readings: list[set[str]] = []
+        """For each reading under way the paths told or read back meanwhile, which is newer."""
         self._hellos = 0
         self._feed: Feed | None = None
         self._sender: OscSender | None = None
-        self._wishes = Wishes(lambda: self.session, remote.value, remote.tree)
+        self._wishes = Wishes(lambda: self.session, remote.value, remote.tree, self._read_back)
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Future[Any]] = set()
         self.session: AppSession | None = None
@@ -116,7 +120,7 @@ class ServerSession:
         feed = Feed(self._remote.host, info.ws_port, self._told, self._news)
         try:
             await feed.open()
-            await feed.listen(_readable(tree))
+            await feed.listen(readable(tree))
         except DroppedError as error:
             await feed.close()
             log.info("an oscquery server is polled", server=self._remote.url, reason=str(error))
@@ -124,9 +128,10 @@ class ServerSession:
         self._feed = feed
         return await self._remote.tree()  # again: what changed before we listened was told to nobody
 
-    def _join(self, tree: Tree) -> None:
-        """Say hello with what the tree has now, and report all of it."""
+    def _join(self, tree: Tree, told: Mapping[str, Value] | None = None) -> None:
+        """Say hello with what the tree has now, but for what was *told* since, and report all of it."""
         self._adopt(tree)
+        self._held.update(told or {})
         hello = Hello(
             "oscquery",
             f"oscquery:{self._remote.host}:{self._remote.port}",
@@ -137,6 +142,7 @@ class ServerSession:
             transport="oscquery",
             parameters=tuple(node.parameter for node in tree.nodes.values()),
             commands=tree.commands,
+            capabilities=capabilities_at(self._remote.url),
         )
         try:
             self.session = self._host.hello(hello, self)
@@ -151,7 +157,7 @@ class ServerSession:
     def _adopt(self, tree: Tree) -> None:
         self._tree = tree
         self._by_address = {node.address: node for node in tree.nodes.values() if node.access != "w"}
-        self._held = dict(_values(tree))
+        self._held = dict(values_of(tree))
 
     # ------------------------------------------------------------------ what it says
 
@@ -169,7 +175,8 @@ class ServerSession:
     async def _poll_once(self, info: HostInfo) -> None:
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        await self._take(await self._connect(info))
+        with self._reading() as newer:
+            await self._take(await self._connect(info), newer)
         if self._is_heard():
             return
         await self._host.sleep(max(self._poll, SHARE * (loop.time() - begin)))
@@ -182,7 +189,8 @@ class ServerSession:
             await broken.close()
         for pause in RETRIES:
             await self._host.sleep(pause)
-            await self._take(await self._connect(info))
+            with self._reading() as newer:
+                await self._take(await self._connect(info), newer)
             if self._is_heard():
                 return
 
@@ -195,17 +203,31 @@ class ServerSession:
             await self._stale.wait()
             await self._host.sleep(REREAD)
             self._stale.clear()
-            await self._take(await self._remote.tree())
+            await self._read()
 
-    async def _take(self, tree: Tree) -> None:
-        """Bring the session in step with *tree*: report what changed; another structure is another hello."""
+    async def _read(self) -> None:
+        """Read the tree, and take it; raises `TroubleError`."""
+        with self._reading() as newer:
+            await self._take(await self._remote.tree(), newer)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[set[str]]:
+        """Note for the length of a block which paths are told."""
+        newer: set[str] = set()
+        self._readings.append(newer)
+        try:
+            yield newer
+        finally:
+            self._readings = [one for one in self._readings if one is not newer]
+
+    async def _take(self, tree: Tree, newer: AbstractSet[str] = frozenset()) -> None:
+        """Bring the session in step with *tree*, but for *newer* paths; another structure is another hello."""
         async with self._taking:
-            await self._take_now(tree)
+            await self._take_now(tree, newer)
 
-    async def _take_now(self, tree: Tree) -> None:
+    async def _take_now(self, tree: Tree, newer: AbstractSet[str]) -> None:
         if tree.shape == self._tree.shape:
-            for path, value in _values(tree):
-                self._tell(path, value)
+            self._tell_all(tree, newer)
             return
         before = self._tree
         gone = [path for path in before.nodes if path not in tree.nodes]
@@ -213,23 +235,36 @@ class ServerSession:
         if self.session is not None and gone:
             self.session.report([Change(path, None) for path in gone])
         self._wishes.forget()
-        self._join(tree)
+        told = {path: value for path, value in self._held.items() if path in newer and path in tree.nodes}
+        self._join(tree, told)
         if self._feed is not None:
-            known = set(_readable(before))
             try:
-                await self._feed.listen([address for address in _readable(tree) if address not in known])
+                await self._feed.listen(sorted(set(readable(tree)) - set(readable(before))))
             except DroppedError:
                 return  # the one who reads it notices, too, and listens to everything again
-            for path, value in _values(await self._remote.tree()):
-                if path in self._tree.nodes:
-                    self._tell(path, value)
+            with self._reading() as told_since:
+                self._tell_all(await self._remote.tree(), told_since)
+
+    def _tell_all(self, tree: Tree, newer: AbstractSet[str]) -> None:
+        for path, value in values_of(tree):
+            if path in self._tree.nodes and path not in newer:
+                self._tell(path, value)
 
     def _told(self, message: OscMessage) -> None:
         node = self._by_address.get(message[0])
         if node is not None:
             value = from_arguments(node, message[2])
             if value is not None:
+                for newer in self._readings:
+                    newer.add(node.path)
                 self._tell(node.path, value)
+
+    def _read_back(self, path: str, value: Value) -> None:
+        """Take note of what was read back: it comes with the answer to a wish, after what was told before."""
+        for newer in self._readings:
+            newer.add(path)
+        self._held[path] = value
+        self._changes.pop(path, None)
 
     def _news(self, command: str, data: Any) -> None:
         if command == "PATH_RENAMED" and isinstance(data, dict):
@@ -334,7 +369,7 @@ class ServerSession:
 
     async def _resync(self) -> None:
         try:
-            await self._take(await self._remote.tree())
+            await self._read()
         except TroubleError as error:
             self.close(str(error))
             return
@@ -351,20 +386,6 @@ class ServerSession:
 
 def _dropped(messages: list[OscMessage]) -> None:
     """Take what comes to the socket that only sends."""
-
-
-def _readable(tree: Tree) -> list[str]:
-    return [node.address for node in tree.nodes.values() if node.access != "w"]
-
-
-def _values(tree: Tree) -> list[tuple[str, Value]]:
-    found: list[tuple[str, Value]] = []
-    for path, raw in tree.raw.items():
-        node = tree.nodes[path]
-        value = from_json(node, raw) if node.access != "w" else None
-        if value is not None:
-            found.append((path, value))
-    return found
 
 
 def mount_name(name: str, port: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightfast.sdk import Value
-from lightfast_bridges.oscquery.nodes import Node, usable
+from lightfast_bridges.oscquery.nodes import Node, Tree, usable
 
 _COLOR = re.compile(r"#([0-9A-Fa-f]{8})")
 
@@ -100,3 +100,19 @@ def _argument(node: Node, tag: str, item: Any) -> Any:
     if tag == "r" and isinstance(item, str) and (color := _COLOR.fullmatch(item)):
         return ("r", int(color[1], 16))
     raise ValueError(f"{node.path} cannot carry {item!r:.60} as the OSC type {tag}")
+
+
+def readable(tree: Tree) -> list[str]:
+    """Return the addresses of what can be read."""
+    return [node.address for node in tree.nodes.values() if node.access != "w"]
+
+
+def values_of(tree: Tree) -> list[tuple[str, Value]]:
+    """Return the values that were read with a tree, by path."""
+    found: list[tuple[str, Value]] = []
+    for path, raw in tree.raw.items():
+        node = tree.nodes[path]
+        value = from_json(node, raw) if node.access != "w" else None
+        if value is not None:
+            found.append((path, value))
+    return found

@@ -32,6 +32,8 @@ class _Pending:
     due: float
     ids: list[int] = field(default_factory=list)
     readings: int = 0
+    told: int = 0
+    """Counts what the server told that was something else."""
 
 
 class Wishes:
@@ -42,9 +44,11 @@ class Wishes:
         session: Callable[[], AppSession | None],
         ask: Callable[[str], Awaitable[Any]],
         read: Callable[[], Awaitable[Tree]],
+        holds: Callable[[str, Value], None],
     ) -> None:
-        """*ask* reads one value by its address, *read* the whole tree."""
+        """*ask* reads one value by its address, *read* the whole tree; *holds* is told what was read back at a path."""
         self._session = session
+        self._holds = holds
         self._ask = ask
         self._read = read
         self._pending: dict[str, _Pending] = {}
@@ -78,36 +82,39 @@ class Wishes:
                     await asyncio.gather(*(self._read_one(pending) for pending in due[start : start + AT_ONCE]))
 
     async def _read_one(self, pending: _Pending) -> None:
-        asked = pending.value
+        asked, told = pending.value, pending.told
         try:
             raw = await self._ask(pending.node.address)
         except TroubleError as error:
             self._unread(pending, str(error))
             return
         if pending.value is asked:  # else a newer wish has been sent meanwhile
-            self._judge(pending, from_json(pending.node, raw))
+            self._judge(pending, from_json(pending.node, raw), told)
 
     async def _read_many(self, due: list[_Pending]) -> None:
-        asked = [pending.value for pending in due]
+        asked = [(pending.value, pending.told) for pending in due]
         try:
             tree = await self._read()
         except TroubleError as error:
             for pending in due:
                 self._unread(pending, str(error))
             return
-        for pending, value in zip(due, asked, strict=True):
+        for pending, (value, told) in zip(due, asked, strict=True):
             if pending.value is value:
-                self._judge(pending, from_json(pending.node, tree.raw.get(pending.node.path)))
+                self._judge(pending, from_json(pending.node, tree.raw.get(pending.node.path)), told)
 
     def _unread(self, pending: _Pending, reason: str) -> None:
         if not self._again(pending):
             self._reject(pending, f"it was written, but could not be read back: {reason}")
 
-    def _judge(self, pending: _Pending, held: Value | None) -> None:
+    def _judge(self, pending: _Pending, held: Value | None, told: int) -> None:
         path = pending.node.path
-        if path not in self._pending:
+        if self._pending.get(path) is not pending:
             return
+        if pending.told != told and self._again(pending):
+            return  # what was told while it was read may be newer
         if held is not None and close(held, pending.value):
+            self._holds(path, held)
             self._settle(pending, held)
         elif self._again(pending):
             return
@@ -116,6 +123,7 @@ class Wishes:
         elif pending.before is not None and close(held, pending.before):
             self._reject(pending, f"the server kept {held!r:.60} when asked for {pending.value!r:.60}")
         else:
+            self._holds(path, held)
             self._settle(pending, held)  # it has adjusted the value
 
     def _again(self, pending: _Pending) -> bool:
@@ -126,7 +134,10 @@ class Wishes:
     def hear(self, path: str, value: Value) -> bool:
         """Take a value that the server told; True where it settled a wish."""
         pending = self._pending.get(path)
-        if pending is None or not close(value, pending.value):
+        if pending is None:
+            return False
+        if not close(value, pending.value):
+            pending.told += 1
             return False
         self._settle(pending, value)
         return True

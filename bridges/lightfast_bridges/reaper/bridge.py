@@ -13,12 +13,15 @@ from lightfast.sdk import (
     BridgeError,
     BridgeHost,
     Command,
+    Dialect,
     Finding,
-    OscMessage,
     OscSender,
     Parameter,
+    Term,
     Timeline,
 )
+from lightfast.sdk.inbox import Inbox
+from lightfast.sdk.running import apart
 from lightfast_bridges.reaper.commands import COMMANDS
 from lightfast_bridges.reaper.diagnosis import Heard, look, steps
 from lightfast_bridges.reaper.leaves import declarations
@@ -38,6 +41,16 @@ class ReaperBridge(Bridge):
     kind = "reaper"
     title = "REAPER"
     timeline = Timeline(playing="transport/playing", position="transport/position", tempo="transport/tempo")
+    dialect = Dialect(
+        (
+            Term("track.name", ("tracks/{}/name",)),
+            Term("track.volume", ("tracks/{}/volume",)),
+            Term("track.pan", ("tracks/{}/pan",)),
+            Term("track.mute", ("tracks/{}/mute",)),
+            Term("track.solo", ("tracks/{}/solo",)),
+            Term("master.volume", ("master/volume",)),
+        )
+    )
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         """*config* is the plugin's table; see `Settings`."""
@@ -64,7 +77,7 @@ class ReaperBridge(Bridge):
     async def run(self, host: BridgeHost) -> None:
         """Join REAPER until cancelled."""
         settings = settings_of({**self._config, **host.config})
-        inbox = _Inbox()
+        inbox: Inbox[ReaperSession] = Inbox()
         attempt = 0
         while True:
             try:
@@ -85,7 +98,9 @@ class ReaperBridge(Bridge):
                 self._heard.pop(settings.reply_port, None)
                 sender.close()
 
-    async def _serve(self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: _Inbox) -> None:
+    async def _serve(
+        self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: Inbox[ReaperSession]
+    ) -> None:
         """Look for REAPER and join it, again and again."""
         heard = self._heard[settings.reply_port]
         attempt, said = 0, ""
@@ -95,14 +110,14 @@ class ReaperBridge(Bridge):
             try:
                 await session.look()
                 heard.joined, heard.ours = True, session.prober.ours
-                await session.run()
+                await apart(session.run())
             except NoAnswerError:
                 heard.speaks = inbox.count > 0
                 reason = _absent(settings, speaks=heard.speaks)
                 if reason != said or attempt == 0:
                     said = reason
                     host.absent(reason)
-                await _rest(host, inbox, _pause(attempt))
+                await inbox.rest(host, _pause(attempt), awake=not heard.speaks)
                 attempt += 1
             except EndedError as ended:
                 log.info("reaper session ended", reason=str(ended), remote=settings.remote)
@@ -113,41 +128,6 @@ class ReaperBridge(Bridge):
             finally:
                 heard.joined = False
                 inbox.session = None
-
-
-class _Inbox:
-    """Hands messages to the session of the moment."""
-
-    def __init__(self) -> None:
-        self.session: ReaperSession | None = None
-        self.count = 0
-        self.heard = asyncio.Event()
-
-    def receive(self, messages: Sequence[OscMessage]) -> None:
-        """Hand on the messages of one wake-up; without a session they only say that REAPER is there."""
-        self.count += len(messages)
-        self.heard.set()
-        if self.session is not None:
-            self.session.receive(messages)
-
-
-async def _rest(host: BridgeHost, inbox: _Inbox, seconds: float) -> None:
-    """Wait, but not when REAPER speaks up after it was silent: it has started, or was frozen."""
-    silent = inbox.count == 0
-    inbox.session = None
-    inbox.heard.clear()
-    waits = [asyncio.ensure_future(host.sleep(seconds))]
-    if silent:
-        waits.append(asyncio.ensure_future(_set(inbox.heard)))
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 def _local_host(settings: Settings) -> str:

@@ -21,18 +21,18 @@ _ADDRESSES: Mapping[str, tuple[Any, ...]] = {
 }
 _MARK = "Its number, as REAPER shows it."
 COMMANDS = (
-    Command("play", "Play."),
-    Command("stop", "Stop playing and recording."),
+    Command("play", "Play.", idempotent=True),
+    Command("stop", "Stop playing and recording.", idempotent=True),
     Command("pause", "Pause, or go on."),
-    Command("record", "Record on the armed tracks, or stop recording."),
-    Command("solo_reset", "Unsolo all tracks."),
-    Command("goto_marker", "Go to a marker.", (Argument("marker", "int", True, _MARK),)),
+    Command("record", "Record on the armed tracks, or stop recording.", effect="destructive"),
+    Command("solo_reset", "Unsolo all tracks.", idempotent=True),
+    Command("goto_marker", "Go to a marker.", (Argument("marker", "int", True, _MARK),), idempotent=True),
     Command(
         "goto_region", "Go to a region, when the one that plays is over.", (Argument("region", "int", True, _MARK),)
     ),
-    Command("save", "Save the project; REAPER asks for a file where it has none."),
-    Command("undo", "Undo the last step in REAPER, whoever made it."),
-    Command("redo", "Redo what was undone in REAPER."),
+    Command("save", "Save the project; REAPER asks for a file where it has none.", effect="destructive"),
+    Command("undo", "Undo the last step in REAPER, whoever made it.", effect="destructive"),
+    Command("redo", "Redo what was undone in REAPER.", effect="destructive"),
     Command(
         "action",
         "Run any action of REAPER's action list; some cannot be undone. REAPER says nothing of what became of it.",

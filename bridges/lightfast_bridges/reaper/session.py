@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
 from lightfast.sdk.pacing import Pacer
+from lightfast.sdk.ports import is_open
 from lightfast_bridges.reaper import commands
 from lightfast_bridges.reaper.counts import Counts
 from lightfast_bridges.reaper.guids import Sheet, SheetFile, resource_path
@@ -18,7 +19,7 @@ from lightfast_bridges.reaper.pacing import BURST, PAUSE
 from lightfast_bridges.reaper.probing import NoAnswerError, Prober
 from lightfast_bridges.reaper.settings import Settings
 from lightfast_bridges.reaper.target import Known
-from lightfast_bridges.reaper.wishes import Wishes
+from lightfast_bridges.reaper.wishes import Wishes, presets_first
 
 WHO = "/lightfast/simulator"
 """What only a simulator answers."""
@@ -29,6 +30,8 @@ LONGEST = 30.0
 GRACE = 1.5
 """Seconds that the script has to write down what has changed."""
 LOOK = 0.05
+BEAT = 0.5
+"""Seconds between two looks at the port: one that was started again is another REAPER, however soon it answers."""
 MAX_KEPT = 10_000
 """The most wishes that are kept back while tracks are counted anew; the oldest is refused."""
 FOREIGN = (
@@ -167,6 +170,7 @@ class ReaperSession:
                 self._tasks = tasks
                 tasks.create_task(self._watch_end())
                 tasks.create_task(self._keep_alive())
+                tasks.create_task(self._keep_looking())
                 self._adopt(count)
                 self._mirror.full()
                 self._judge(count)
@@ -280,6 +284,14 @@ class ReaperSession:
                 self._complain(said)
                 said = ""
 
+    async def _keep_looking(self) -> None:
+        """Notice that it is gone from this machine before it is back with other values."""
+        while self._settings.remote[0].startswith("127."):
+            await asyncio.sleep(BEAT)
+            if not await is_open(self._settings.remote):
+                self._end("nothing listens on REAPER's port any more")
+                return
+
     async def _keep_polling(self) -> None:
         """Ask for the number of tracks, and look what the script says."""
         while True:
@@ -309,7 +321,7 @@ class ReaperSession:
         """Send wishes to REAPER; while it is not known which track is which, those for tracks wait."""
         if self._wishes is None or self._ended.done():
             return
-        for wish in wishes:
+        for wish in presets_first(wishes):
             if self._mirror.stale.is_set() and wish.path.startswith("tracks/"):
                 if len(self._kept) >= MAX_KEPT and self._session is not None:
                     self._session.reject(

@@ -44,6 +44,8 @@ PACKET = 1024
 """Bytes of one datagram, as REAPER sets by default."""
 PAUSE = 0.01
 """Seconds between two datagrams, as REAPER sets by default: telling much takes its time."""
+AT_ONCE = 4096
+"""The most datagrams of one look: who sends faster than they are worked off would hold it up without end."""
 ENVIRON = "LIGHTFAST_REAPER_PATTERN"
 _HEADER = b"#bundle\0" + struct.pack(">Q", 1)
 
@@ -138,7 +140,9 @@ class OscSurface:
         self._send(max(1, round(seconds / PAUSE)))
 
     def _work_off(self) -> None:
-        while self._socket is not None:
+        for _ in range(AT_ONCE):
+            if self._socket is None:
+                return
             try:
                 data, sender = self._socket.recvfrom(65_536)
             except (BlockingIOError, InterruptedError):

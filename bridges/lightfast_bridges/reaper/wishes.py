@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from lightfast.sdk import AppSession, Value, Wish
 from lightfast_bridges.reaper.layout import Place
@@ -212,6 +213,17 @@ class Wishes:
         """Forget everything: the session is over, and its end speaks for the wishes."""
         for path in list(self._pending):
             self._take(path)
+
+
+def presets_first(wishes: Sequence[Wish]) -> list[Wish]:
+    """Return *wishes* in their order, but of one revision those for presets first: one that is loaded sets parameters.
+
+    So a scene that holds both comes back as it was. Nothing passes a rename.
+    """
+    found: list[Wish] = []
+    for _, together in groupby(wishes, key=lambda wish: (wish.revision, bool(wish.moved_from))):
+        found += sorted(together, key=lambda wish: not wish.path.endswith("/preset"))
+    return found
 
 
 def _new_name(wish: Wish) -> str:

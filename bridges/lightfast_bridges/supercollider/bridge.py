@@ -9,8 +9,10 @@ from typing import Any
 
 import structlog
 
-from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, Finding, OscMessage, OscSender, Parameter
+from lightfast.sdk import Bridge, BridgeError, BridgeHost, Command, Finding, OscSender, Parameter
+from lightfast.sdk.inbox import Inbox
 from lightfast.sdk.osc import OscError, decode, encode
+from lightfast.sdk.running import apart
 from lightfast.sdk.settings import listen_for, pause
 from lightfast_bridges.supercollider import commands
 from lightfast_bridges.supercollider.asking import NoAnswerError
@@ -66,20 +68,20 @@ class SuperColliderBridge(Bridge):
     async def run(self, host: BridgeHost) -> None:
         """Join the server until cancelled."""
         settings = settings_of(host.config)
-        inbox = _Inbox()
+        inbox: Inbox[Server] = Inbox()
         sender = await host.open_osc(settings.remote, (listen_for(settings.remote[0]), 0), inbox.receive)
         try:
             await self._serve(host, sender, settings, inbox)
         finally:
             sender.close()
 
-    async def _serve(self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: _Inbox) -> None:
+    async def _serve(self, host: BridgeHost, sender: OscSender, settings: Settings, inbox: Inbox[Server]) -> None:
         memory = Memory()
         attempt = 0
         while True:
-            server = inbox.server = Server(host, sender, settings, memory)
+            server = inbox.session = Server(host, sender, settings, memory)
             try:
-                await server.run()
+                await apart(server.run())
             except (NoAnswerError, *MALFORMED) as error:
                 if attempt == 0:
                     host.absent(_absent(settings, str(error)))
@@ -89,22 +91,10 @@ class SuperColliderBridge(Bridge):
                 log.info("session ended", reason=str(ended), remote=settings.remote)
                 attempt = 0
                 if server.closed:
-                    inbox.server = None
+                    inbox.session = None
                     await host.sleep(BACKOFF[-1])
             finally:
-                inbox.server = None
-
-
-class _Inbox:
-    """Hands messages to the session of the moment."""
-
-    def __init__(self) -> None:
-        self.server: Server | None = None
-
-    def receive(self, messages: list[OscMessage]) -> None:
-        """Hand on the messages of one wake-up."""
-        if self.server is not None:
-            self.server.receive(messages)
+                inbox.session = None
 
 
 def _absent(settings: Settings, reason: str) -> str:

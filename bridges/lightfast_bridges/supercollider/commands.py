@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightfast.sdk import Argument, Asset, BridgeError, Call, Command, Value
+from lightfast.sdk import Argument, Asset, BridgeError, Call, Command, Undo, Value
 from lightfast_bridges.supercollider import render
 from lightfast_bridges.supercollider.synthdef import names_of
 
@@ -36,33 +36,40 @@ _CONTROLS = Argument("controls", "map", False, "Controls by name: a number, a li
 _BUFFER = Argument("buffer", "int", True, "Its number, from 0.")
 _ROWS = (
     Command("s_new", "Start a synth and return its number.",
-            (Argument("definition", "string", True, "The name of its synth definition."), _NEW, *_WHERE, _CONTROLS)),
-    Command("g_new", "Make a group and return its number.", (_NEW, *_WHERE)),
-    Command("n_set", "Set controls of a synth, or of all synths in a group.", (_ID, _CONTROLS)),
+            (Argument("definition", "string", True, "The name of its synth definition."), _NEW, *_WHERE, _CONTROLS),
+            undo=Undo("n_free", {"id": "$result"})),
+    Command("g_new", "Make a group and return its number.", (_NEW, *_WHERE),
+            undo=Undo("n_free", {"id": "$result"})),
+    Command("n_set", "Set controls of a synth, or of all synths in a group.", (_ID, _CONTROLS), idempotent=True),
     Command("n_map", "Let a control follow a control bus; -1 lets it go.",
-            (_ID, Argument("control", "string", True), Argument("bus", "int", True))),
-    Command("n_run", "Pause a node, or let it go on.", (_ID, Argument("on", "bool", True))),
+            (_ID, Argument("control", "string", True), Argument("bus", "int", True)), idempotent=True),
+    Command("n_run", "Pause a node, or let it go on.", (_ID, Argument("on", "bool", True)), idempotent=True),
     Command("n_free", "End a node.", (_ID,), "destructive"),
     Command("n_order", "Move nodes to a place in the tree, in this order.",
-            (Argument("ids", "list", True, "Their numbers."), *_WHERE)),
+            (Argument("ids", "list", True, "Their numbers."), *_WHERE), "destructive"),
     Command("g_freeAll", "End everything in a group.", (_ID,), "destructive"),
     Command("g_deepFree", "End all synths in a group and the groups in it.", (_ID,), "destructive"),
     Command("d_recv", "Load synth definitions and return their names.",
-            (Argument("definition", "", True, "The bytes of the file, or an asset that holds them."),)),
+            (Argument("definition", "", True, "The bytes of the file, or an asset that holds them."),),
+            "destructive"),
     Command("d_free", "Forget a synth definition.", (Argument("name", "string", True),), "destructive"),
-    Command("c_set", "Set a control bus.", (Argument("bus", "int", True), Argument("value", "double", True))),
+    Command("c_set", "Set a control bus.", (Argument("bus", "int", True), Argument("value", "double", True)),
+            idempotent=True),
     Command("c_get", "Return the value of a control bus, and follow it from then on.",
             (Argument("bus", "int", True),), "read"),
     Command("b_alloc", "Allocate a buffer, filled with zeros.",
-            (_BUFFER, Argument("frames", "int", True), Argument("channels", "int", False, "1 where left out."))),
+            (_BUFFER, Argument("frames", "int", True), Argument("channels", "int", False, "1 where left out.")),
+            undo=Undo("b_free", {"buffer": "$arguments.buffer"})),
     Command("b_allocRead", "Allocate a buffer and read a sound file into it.",
             (_BUFFER, Argument("file", "asset", True), Argument("start", "int", False, "Its first frame to read."),
-             Argument("frames", "int", False, "How many; all where left out."))),
+             Argument("frames", "int", False, "How many; all where left out.")),
+            undo=Undo("b_free", {"buffer": "$arguments.buffer"})),
     Command("b_zero", "Fill a buffer with zeros.", (_BUFFER,), "destructive"),
     Command("b_free", "Free a buffer.", (_BUFFER,), "destructive"),
     Command("b_query", "Return the frames, channels and sample rate of a buffer.", (_BUFFER,), "read"),
     Command("b_write", "Return the contents of a buffer as a WAV file.",
-            (_BUFFER, Argument("format", "string", False, f"One of {', '.join(FORMATS)}; int16 where left out."))),
+            (_BUFFER, Argument("format", "string", False, f"One of {', '.join(FORMATS)}; int16 where left out.")),
+            "read"),
     render.COMMAND,
 )  # fmt: skip
 COMMANDS: tuple[Command, ...] = _ROWS

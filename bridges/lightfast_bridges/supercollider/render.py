@@ -48,6 +48,7 @@ COMMAND = Command(
         Argument("format", "string", False, f"One of {', '.join(FORMATS)}; int16 where it is left out."),
         Argument("name", "string", False, "A name for the file."),
     ),
+    "read",
 )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ class Server:
             mirror.session = session
             mirror.wishes = Wishes(session, self.asker.send, mirror.nodes)
             mirror.wishes.bus_held = mirror.follow
+            mirror.wishes.held = mirror.values.__setitem__
             mirror.remember()
             mirror.take_status(status)
             await self._read_buses()

@@ -34,6 +34,10 @@ class _Pending:
     value: float
     ids: list[int] = field(default_factory=list)
     tries: int = 1
+    due: int = 0
+    """Answers that are to come: until the last one, they may tell what was set before."""
+    told: float | None = None
+    """What such an answer told last: where one got lost, it is all that is known."""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -47,6 +51,8 @@ class Wishes:
         self.touched: dict[Key, float] = {}
         self.bus_held: Callable[[int], None] = lambda _: None
         """Told of each bus that somebody has set, once the server says that it has it: it is followed from then on."""
+        self.held: Callable[[str, Value], None] = lambda _, __: None
+        """Told what the server holds at the path of a wish that is settled."""
 
     def apply(self, wish: Wish) -> None:
         """Send one wish, or refuse it with the reason."""
@@ -58,7 +64,7 @@ class Wishes:
                 self._session.reject(wish.wish_id, str(error))
             return
         pending = self._pending.setdefault(key, _Pending(wish.path, value))
-        pending.value, pending.tries = value, 1
+        pending.value, pending.tries, pending.told = value, 1, None
         if not wish.signal:
             pending.ids.append(wish.wish_id)
         self._set(key, pending)
@@ -100,6 +106,7 @@ class Wishes:
         if pending.timer is not None:
             pending.timer.cancel()
         pending.timer = self._loop.call_later(ANSWER * pending.tries, self._unanswered, key)
+        pending.due += 1
         if what == "bus":
             self._send("/c_set", number, pending.value)
             self._send("/c_get", number)
@@ -134,19 +141,29 @@ class Wishes:
         if pending is None or not isinstance(value, int | float):
             return
         self.touched[key] = self._loop.time()
-        lost = not same(float(value), pending.value) and pending.tries < 2 and not key[2].startswith("t_")
-        if lost:  # the command may have been lost, and not the question; a trigger falls back by itself
-            pending.tries += 1
+        pending.due -= 1
+        differs = not same(float(value), pending.value)
+        if differs and pending.due > 0:
+            pending.told = float(value)
+            return
+        if differs and pending.tries < 2 and not key[2].startswith("t_"):  # a trigger falls back by itself
+            pending.tries += 1  # the command may have been lost, and not the question
             self._set(key, pending)
             return
+        self._settle_held(key, float(value))
+
+    def _settle_held(self, key: Key, value: float) -> None:
         if key[0] == "bus":
             self.bus_held(key[1])
         elif key[0] == "control" and (node := self._nodes.get(key[1])):
-            node.controls[key[2]] = float(value)
-        self._settle(key, float(value))
+            node.controls[key[2]] = value
+        self._settle(key, value)
 
     def _settle(self, key: Key, value: Value | None) -> None:
-        for wish_id in self._take(key).ids:
+        taken = self._take(key)
+        if value is not None:
+            self.held(taken.path, value)
+        for wish_id in taken.ids:
             self._session.settle(wish_id, value)
 
     def _unanswered(self, key: Key) -> None:
@@ -156,6 +173,9 @@ class Wishes:
         if pending.tries < TRIES:
             pending.tries += 1
             self._set(key, pending)
+            return
+        if pending.told is not None:
+            self._settle_held(key, pending.told)
             return
         perhaps = ": has it so many buses?" if key[0] == "bus" else ""
         self._reject(key, f"scsynth did not answer when {pending.path} was set{perhaps}")

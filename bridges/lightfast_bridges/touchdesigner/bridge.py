@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightfast.sdk import Bridge, BridgeHost, Command, Finding, Parameter, Timeline
+from lightfast.sdk import Bridge, BridgeHost, Command, Dialect, Finding, Parameter, Term, Timeline
 from lightfast_bridges.touchdesigner import inside
 
 NEIGHBORS = {
@@ -33,6 +33,15 @@ class TouchDesignerBridge(Bridge):
         rate="time/rate",
         first="time/start",
         last="time/end",
+    )
+    dialect = Dialect(
+        (
+            Term("object.location", ("**/{}/par/tx", "**/{}/par/ty", "**/{}/par/tz"), unit="distance.m"),
+            Term("object.rotation", ("**/{}/par/rx", "**/{}/par/ry", "**/{}/par/rz"), unit="angle.degree"),
+            Term("object.scale", ("**/{}/par/sx", "**/{}/par/sy", "**/{}/par/sz")),
+        ),
+        up="y",
+        home="project1",
     )
 
     def parameters(self) -> Sequence[Parameter]:

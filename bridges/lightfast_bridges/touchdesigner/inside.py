@@ -11,7 +11,7 @@ from typing import Any
 
 import lightfast_bridges
 import lightfast_link
-from lightfast.sdk import Argument, Command, Parameter
+from lightfast.sdk import Argument, Command, Parameter, Undo
 
 PACKAGE = "lightfast_td"
 _SKIP = shutil.ignore_patterns("__pycache__", "*.pyc", ".keep")
@@ -81,6 +81,7 @@ def commands() -> tuple[Command, ...]:
             entry["description"],
             tuple(Argument(**argument) for argument in entry["arguments"]),
             entry["effect"],
+            undo=Undo(**entry["undo"]) if "undo" in entry else None,
         )
         for entry in part("surface").commands(allow_code=False)
     )

@@ -19,13 +19,15 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from lightfast.sdk import Simulator
 from lightfast_bridges.touchdesigner import inside
-from lightfast_bridges.touchdesigner.standin import LEFT_OUT, Td, make_td
+
+if TYPE_CHECKING:
+    from lightfast_bridges.touchdesigner.standin import Td
 
 log = structlog.get_logger("lightfast.simulators.touchdesigner")
 
@@ -47,12 +49,12 @@ class TouchDesignerSimulator(Simulator):
         mount_name: str = "",
         *,
         document: str = "touchdesigner-simulator",
-        td: Callable[[], Td] = make_td,
+        td: Callable[[], Td] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> None:
         """*home* is the daemon's folder, *mount_name* what it is called, *document* which project is open.
 
-        *td* makes the project; *settings* are custom parameters of the component, by name.
+        *td* makes the project, else `make_td` does; *settings* are custom parameters of the component, by name.
         """
         self._document = document + ("-" + mount_name if mount_name else "")
         self._settings = {"Chops": "*", **(settings or {}), "Home": home, "Name": mount_name}
@@ -63,6 +65,8 @@ class TouchDesignerSimulator(Simulator):
 
     async def run(self, listen: tuple[str, int], reply_port: int, ready: Callable[[tuple[str, int]], None]) -> None:
         """Stay joined until cancelled. It calls the daemon, so *listen* is not used; *ready* gets the daemon's door."""
+        from lightfast_bridges.touchdesigner.standin import LEFT_OUT
+
         self.start()
         assert self.td is not None  # noqa: S101  # just made
         log.info("simulator ready", what=self.description, leaves_out=LEFT_OUT)
@@ -81,7 +85,9 @@ class TouchDesignerSimulator(Simulator):
 
     def start(self) -> None:
         """Open the project and build the component in it."""
-        self.td = self._make()
+        from lightfast_bridges.touchdesigner.standin import make_td  # every daemon has this module: not what it runs
+
+        self.td = (self._make or make_td)()
         with tempfile.TemporaryDirectory() as scratch:
             inside.write(Path(scratch))
             build = inside.file_module("build_lightfast_tox").build

@@ -18,13 +18,16 @@ from lightfast.core.config import split_address
 from lightfast.core.metrics import Metrics
 from lightfast.core.paths import Paths
 from lightfast.engine.apps.link_server import LinkServer
-from lightfast.security.tokens import TokenBook
+from lightfast.security.tokens import Principal, TokenBook
 
 if TYPE_CHECKING:
     from grpc import ServerCredentials
+    from starlette.requests import HTTPConnection
 
+    from lightfast.engine.events.log import EventLog
     from lightfast.wire.grpc.services import Services
     from lightfast.wire.http.server import HttpDoor
+    from lightfast.wire.http.streams import Streams
     from lightfast.wire.osc.door import OscDoor
     from lightfast.wire.oscquery.server import OscQueryServer
 
@@ -156,7 +159,15 @@ class OscKeeper:
 
 
 def open_http(
-    stages: Stages, settings: Settings, tokens: TokenBook, metrics: Metrics, health: Health, found: Found
+    stages: Stages,
+    settings: Settings,
+    tokens: TokenBook,
+    metrics: Metrics,
+    health: Health,
+    found: Found,
+    *,
+    store: Store,
+    events: EventLog,
 ) -> HttpDoor | None:
     """Bind the HTTP door; it serves once its libraries are loaded."""
     if not settings.http.listen:
@@ -168,7 +179,19 @@ def open_http(
         sock = bind(host, port)
     except OSError as error:
         raise explain(error, host, port, "http.listen", "tcp") from error
-    door = HttpDoor(sock, authenticate=tokens.authenticate, metrics=metrics, serving=lambda: not health.trouble)
+
+    def streams(authenticate: Callable[[HTTPConnection], Principal]) -> Streams:
+        from lightfast.wire.http.streams import Streams
+
+        return Streams(store, events, authenticate)
+
+    door = HttpDoor(
+        sock,
+        authenticate=tokens.authenticate,
+        metrics=metrics,
+        serving=lambda: not health.trouble,
+        streams=streams,
+    )
     stages.leave("wires", "http", door.stop)
     host, port = sock.getsockname()[:2]
     found["http"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lightfast import __version__
 from lightfast.app.doors import OscKeeper
 from lightfast.app.notify import Health
+from lightfast.app.tier_gauges import measure_tiers
 from lightfast.context.store import Store
 from lightfast.context.watch import Bus
 from lightfast.core import log as logging
@@ -45,6 +46,7 @@ def measure(
     metrics.gauge("revision", "The last committed revision.", lambda: store.revision)
     metrics.gauge("oldest_revision", "The oldest revision that can be read.", lambda: store.oldest_revision)
     metrics.gauge("entries", "Entries in the live tree.", lambda: store.entry_count)
+    measure_tiers(metrics, store)
     metrics.gauge("watchers", "Watchers now.", lambda: bus.watchers)
     metrics.gauge("asset_bytes", "Bytes that all assets take.", lambda: blobs.total_bytes)
     metrics.gauge("asset_quota_bytes", "The most that assets may take.", lambda: blobs.quota_bytes)

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lightfast.app.layers import Layers
+from lightfast.app.memory_settings import ArchiveSettings
+from lightfast.app.settings import Settings
+from lightfast.context.flow.processors import Processors
+from lightfast.context.memory.embedders import EmbedderBook
+from lightfast.context.memory.store import MemoryStore
+from lightfast.context.store import Store
+from lightfast.context.tiers.tiers import TierOptions
+from lightfast.core.clock import SYSTEM
 from lightfast.core.config import is_loopback, split_address
+from lightfast.core.heap import give_back_memory
 from lightfast.core.tasks import TaskGroup
+from lightfast.core.tokens import TokenCounter
 from lightfast.engine.apps.bridges import BridgeRunner
+from lightfast.engine.apps.registry import AppRegistry
 from lightfast.engine.transport.transport import Transport
 from lightfast.gateway.router import Gateway
 from lightfast.host.plugins import PluginHost
-from lightfast.sdk import Bridge, Model, OscMessage, OscSender, OscServer, Peer, Provider
+from lightfast.sdk import (
+    Bridge,
+    Embedder,
+    JobType,
+    Model,
+    Operation,
+    OscMessage,
+    OscSender,
+    OscServer,
+    Peer,
+    Provider,
+)
+from lightfast.storage.archive.records import Options
 from lightfast.storage.blobs import AssetRecord, BlobStore, Provenance
 from lightfast_link.value import Asset
 
 if TYPE_CHECKING:
+    from lightfast.app.answer_joints import ProviderEmbedders
+    from lightfast.context.views.views import Views
     from lightfast.wire.osc.port import OscPort
 
 
@@ -114,18 +141,37 @@ def _local(host: str) -> str:
 class Brought:
     """Takes what plugins bring to the floors above the host: implements `host.records.PluginSink`."""
 
-    def __init__(self, gateway: Gateway, bridges: BridgeRunner, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        bridges: BridgeRunner,
+        embedders: EmbedderBook,
+        tasks: TaskGroup,
+        remote: ProviderEmbedders | None = None,
+        work: WorkSink | None = None,
+    ) -> None:
+        """*remote* makes an embedder of a provider's model, where the settings ask for it.
+
+        *work* takes operations and types of jobs.
+        """
+        self._work = work
+        self._remote = remote
         self._gateway = gateway
         self._bridges = bridges
+        self._embedders = embedders
         self._tasks = tasks
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
     def provider_added(self, plugin: str, provider: Provider, models: Sequence[Model]) -> None:
         """Offer a provider's models."""
         self._gateway.register(provider, plugin, models)
+        if self._remote is not None:
+            self._remote.arrived(provider)
 
     def provider_removed(self, plugin: str, provider: Provider) -> None:
         """Offer them no more; the gateway closes the provider when it is idle."""
+        if self._remote is not None:
+            self._remote.left(provider)
         self._gateway.unregister(provider)
 
     def bridge_added(self, plugin: str, bridge: Bridge, config: Mapping[str, Any]) -> None:
@@ -153,8 +199,95 @@ class Brought:
 
         self._leaving[kind] = self._tasks.start(leave(), f"remove bridge {kind}")
 
+    def embedder_added(self, plugin: str, embedder: Embedder) -> None:
+        """Offer an embedder."""
+        self._embedders.register(embedder, plugin)
 
-async def once_loaded(host: PluginHost, transport: Transport) -> None:
-    """Let the transport look again when all kinds are known: the daemon is ready before that."""
+    def embedder_removed(self, plugin: str, embedder: Embedder) -> None:
+        """Offer it no more; the book closes it when it is idle."""
+        self._embedders.unregister(embedder)
+
+    def operation_added(self, plugin: str, operation: Operation) -> None:
+        """Offer an operation to programs."""
+        if self._work is not None:
+            self._work.add_operation(plugin, operation)
+
+    def operation_removed(self, plugin: str, operation: Operation) -> None:
+        """Start it no more."""
+        if self._work is not None:
+            self._work.remove_operation(plugin, operation)
+
+    def job_type_added(self, plugin: str, job_type: JobType) -> None:
+        """Offer a type of jobs."""
+        if self._work is not None:
+            self._work.add_job_type(plugin, job_type)
+
+    def job_type_removed(self, plugin: str, job_type: JobType) -> None:
+        """Start no more jobs of this type."""
+        if self._work is not None:
+            self._work.remove_job_type(plugin, job_type)
+
+
+class WorkSink(Protocol):
+    """Takes the operations and the types of jobs that plugins bring."""
+
+    def add_operation(self, plugin: str, operation: Operation) -> None:
+        """Offer an operation; raises `AlreadyExists` where the name is taken."""
+
+    def remove_operation(self, plugin: str, operation: Operation) -> None:
+        """Start it no more."""
+
+    def add_job_type(self, plugin: str, job_type: JobType) -> None:
+        """Offer a type of jobs; raises `AlreadyExists` where the name is taken."""
+
+    def remove_job_type(self, plugin: str, job_type: JobType) -> None:
+        """Start no more jobs of this type."""
+
+
+def archive_options(settings: ArchiveSettings) -> Options:
+    """Return the options of the archive: the settings of the same names."""
+    return Options(**{name: getattr(settings, name) for name in Options.__struct_fields__})
+
+
+def tier_options(settings: Settings) -> TierOptions:
+    """Return what `[history]`, `[cache]` and `[archive]` say about where history lies."""
+    return TierOptions(
+        keep_days=settings.history.keep_days,
+        quota=settings.history.quota,
+        archive_quota=settings.archive.quota,
+        cache_size=settings.cache.history,
+        prefetch=settings.cache.prefetch,
+    )
+
+
+async def once_loaded(host: PluginHost, transport: Transport, embedders: EmbedderBook, layers: Layers) -> None:
+    """Let the transport look again when all kinds are known, say if an embedder is missing, and start the layers.
+
+    Then the memory that the start has freed goes back to the system.
+    """
     await host.settled()
     transport.refresh()
+    embedders.check()
+    await layers.start(embedders)
+    give_back_memory()
+
+
+def view_builder(
+    store: Store,
+    registry: AppRegistry,
+    memory: MemoryStore,
+    processors: Processors,
+    counters: Callable[[str], TokenCounter] | None = None,
+) -> Callable[[], Views]:
+    """Return what returns what builds views, counting by *counters*; it is loaded and made by the first that asks."""
+
+    @cache
+    def made() -> Views:
+        from lightfast.app.view_joints import DialectBook, recall_for_views
+        from lightfast.context.views.views import Views
+
+        views = Views(store, SYSTEM, DialectBook(registry), recall_for_views(memory), counters)
+        views.offload = processors.text.run
+        return views
+
+    return made

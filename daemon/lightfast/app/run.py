@@ -20,6 +20,7 @@ from lightfast.app.settings import Settings, mistakes
 from lightfast.core.config import ConfigError, render_default
 from lightfast.core.config_load import Loaded, load
 from lightfast.core.errors import LightfastError
+from lightfast.core.heap import share_arenas
 from lightfast.core.paths import Paths, find
 
 EXIT_FAILED = 1
@@ -48,10 +49,15 @@ def run(*, home: str | None = None, config: Path | None = None, flags: Sequence[
         loaded = read()
         chosen = loaded.settings.log
         style = logging.configure(chosen.level, chosen.style)
+        share_arenas()  # before there are threads
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             from lightfast.app.daemon import serve
+            from lightfast.app.ending import LAST_S, end_within
 
-            return runner.run(serve(loaded, paths, read))
+            try:
+                return runner.run(serve(loaded, paths, read))
+            finally:
+                end_within(LAST_S, EXIT_FAILED)  # the runner waits for all threads of the executor, however long
     except ConfigError as error:
         _complain(str(error), style)
         return EXIT_SETTINGS

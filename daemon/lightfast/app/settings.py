@@ -9,6 +9,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lightfast.app.engine_settings import (
+    DeskSettings,
+    EngineSettings,
+    JobSettings,
+    WorkflowSettings,
+    WorkspaceSettings,
+)
+from lightfast.app.gateway_settings import GatewaySettings, ProviderSettings
+from lightfast.app.memory_settings import (
+    ArchiveSettings,
+    BackupSettings,
+    CacheSettings,
+    CollectorSettings,
+    FlowSettings,
+    HistorySettings,
+    MemorySettings,
+)
+from lightfast.app.setting_checks import loopback, networks, patterns, policies, targets, zmq_address
+from lightfast.app.setting_providers import provider_mistakes
 from lightfast.core.config import (
     Problem,
     is_loopback,
@@ -18,65 +37,9 @@ from lightfast.core.config import (
     setting,
     split_address,
     tables,
-    texts,
 )
 from lightfast.core.log import LEVELS
 from lightfast.engine.transport.records import Hands, Options
-from lightfast_link.path import compile_pattern
-
-
-def loopback(value: Any) -> str:
-    """Check an address that may only be this machine's own."""
-    address = parse_address(value)
-    if address and not is_loopback(split_address(address)[0]):
-        raise ValueError(
-            'a loopback address such as "127.0.0.1:0": this door is not encrypted, so it opens to this '
-            "machine only; to reach it from another one, forward the port through SSH"
-        )
-    return address
-
-
-def patterns(value: Any) -> tuple[str, ...]:
-    """Check a list of patterns of paths."""
-    for one in texts(value):
-        try:
-            compile_pattern(one)
-        except ValueError as error:
-            raise ValueError(f"patterns of paths: {one!r}: {error}") from None
-    return tuple(value)
-
-
-def networks(value: Any) -> tuple[str, ...]:
-    """Check a list of addresses and networks."""
-    import ipaddress
-
-    for one in texts(value):
-        try:
-            ipaddress.ip_network(one, strict=False)
-        except ValueError:
-            raise ValueError(f'addresses or networks such as "192.168.1.20" or "192.168.1.0/24", not {one!r}') from None
-    return tuple(value)
-
-
-def policies(value: Any) -> tuple[tuple[str, str], ...]:
-    """Check conflict policies by pattern."""
-    from lightfast.engine.apps.settings import check_policies
-
-    check_policies(value)
-    return tuple(value.items())
-
-
-def targets(value: Any) -> tuple[str, ...]:
-    """Check a list of addresses to send to."""
-    for one in texts(value):
-        if split_address(one)[1] == 0:
-            raise ValueError(f"a port to send to, not {one!r}")
-    return tuple(value)
-
-
-def zmq_address(value: Any) -> str:
-    """Check where a ZMQ socket goes: `auto`, or an address."""
-    return value if value == "auto" else loopback(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +226,12 @@ class RecordingSettings:
     """Recordings of sessions."""
 
     max_size: int = setting("4 GiB", "The largest recording; with that it ends, and says so.", check=parse_size)
+    pack_days: float = setting(
+        0.0, "Recordings older than so many days are packed into a fraction of their bytes; 0: never.", minimum=0.0
+    )
+    pack_hz: float = setting(
+        0.0, "Of a signal, so many samples a second stay when a recording is packed; 0: all.", minimum=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +262,26 @@ class Settings:
     )
     assets: AssetSettings = section(AssetSettings, "Images, sounds and other files.")
     recordings: RecordingSettings = section(RecordingSettings, "Recordings of whole sessions.")
+    flow: FlowSettings = section(FlowSettings, "Who goes first.")
+    cache: CacheSettings = section(CacheSettings, "What is kept in memory.")
+    history: HistorySettings = section(HistorySettings, "The past of the context.")
+    archive: ArchiveSettings = section(ArchiveSettings, "The store that grows for years.")
+    memory: MemorySettings = section(MemorySettings, "Facts, notes and relations.")
+    collector: CollectorSettings = section(CollectorSettings, "What moves on, and what goes, by itself.")
+    backups: BackupSettings = section(BackupSettings, "Copies of everything.")
+    gateway: GatewaySettings = section(GatewaySettings, "AI services and the local provider.")
+    engine: EngineSettings = section(EngineSettings, "Programs: planning and running them.")
+    desk: DeskSettings = section(DeskSettings, "The front desk.")
+    jobs: JobSettings = section(JobSettings, "Durable work.")
+    workspaces: WorkspaceSettings = section(WorkspaceSettings, "Workspaces, projects and tasks.")
+    workflows: WorkflowSettings = section(WorkflowSettings, "Programs from files, and what starts them.")
     limits: LimitSettings = section(LimitSettings, "What is refused rather than queued.")
     apps: Mapping[str, AppSettings] = tables(AppSettings, "One table per mount, named like it.", example="blender")
+    providers: Mapping[str, ProviderSettings] = tables(
+        ProviderSettings,
+        "One table per AI service, named like its provider; further keys are its own.",
+        example="openai",
+    )
     plugins: Mapping[str, PluginSettings] = tables(
         PluginSettings, "One table per plugin; further keys are the plugin's own.", example="studio"
     )
@@ -339,7 +326,7 @@ def mistakes(settings: Settings) -> list[Problem]:
         )
     if query.osc_port > 65_535:
         found.append(Problem("oscquery.osc_port", "a port is a number from 0 to 65535"))
-    return found + _shared_addresses(settings)
+    return found + _shared_addresses(settings) + provider_mistakes(settings.providers)
 
 
 def _shared_addresses(settings: Settings) -> list[Problem]:

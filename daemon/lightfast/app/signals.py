@@ -9,15 +9,21 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from lightfast.app.ending import stop_within_budgets
+
 
 class Signals:
-    """While entered, SIGTERM and SIGINT set `stop`, and SIGHUP sets `reload`; *again* is called for further ones."""
+    """While entered, SIGTERM and SIGINT set `stop`, and SIGHUP sets `reload`.
 
-    def __init__(self, again: Callable[[], None]) -> None:
+    *again* is called for each further wish to stop, *first* for the first, which may come during the start, too.
+    """
+
+    def __init__(self, again: Callable[[], None], first: Callable[[], None] = stop_within_budgets) -> None:
         self.stop = asyncio.Event()
         self.reload = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._again = again
+        self._first = first
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -38,6 +44,8 @@ class Signals:
     def _end(self) -> None:
         if self.stop.is_set():
             self._again()
+        else:
+            self._first()
         self.stop.set()
 
     def __exit__(

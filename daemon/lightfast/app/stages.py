@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
+
+from lightfast.core.tasks import TaskGroup
 
 log = structlog.get_logger("lightfast.daemon")
 
@@ -37,6 +40,15 @@ class Stages:
     def leave(self, stage: str, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         """Call *stop* when the daemon leaves *stage*, for as long as its budget lasts."""
         self._stack.push_async_callback(self._stop, stage, name, stop)
+
+    def group(self, name: str) -> TaskGroup:
+        """Return a group of tasks that end before all that is left so far: what the start goes on with by itself.
+
+        It uses the rooms, and begins some: after their stop that would be an error, or keep them alive.
+        """
+        tasks = TaskGroup(name)
+        self.leave("wires", name, partial(tasks.close, WIRES_S / 2))
+        return tasks
 
     async def _stop(self, stage: str, name: str, stop: Callable[[], Awaitable[object]]) -> None:
         loop = asyncio.get_running_loop()

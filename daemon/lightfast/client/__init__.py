@@ -11,7 +11,7 @@
 Importing this package imports nothing of the daemon.
 """
 
-from lightfast.client import mutations
+from lightfast.client import frames, mutations
 from lightfast.client.aio import AsyncClient
 from lightfast.client.blocking import Client
 from lightfast.client.errors import DaemonGone
@@ -26,5 +26,6 @@ __all__ = [
     "Entry",
     "Event",
     "Undone",
+    "frames",
     "mutations",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from os import PathLike
 from typing import Any, Self
@@ -18,22 +19,63 @@ from lightfast.api.v1 import (
     assets_pb2_grpc,
     context_pb2,
     context_pb2_grpc,
-    generation_pb2,
     generation_pb2_grpc,
     links_pb2_grpc,
     transport_pb2_grpc,
     types_pb2,
 )
 from lightfast.client import connect, errors, generic, leases, mutations, records, shows, watching
+from lightfast.client.accounts import AccountCalls
+from lightfast.client.archives import ArchiveCalls
+from lightfast.client.batches import BatchCalls
+from lightfast.client.conversing import DeskCalls
 from lightfast.client.desk import AppCalls
+from lightfast.client.frames import FrameCalls
+from lightfast.client.generations import GenerationCalls
+from lightfast.client.happenings import EventCalls
+from lightfast.client.keeping import KeepingCalls
 from lightfast.client.linking import LinkCalls
+from lightfast.client.memories import MemoryCalls
+from lightfast.client.planning import PlanningCalls
+from lightfast.client.prompting import PromptCalls
+from lightfast.client.queueing import QueueCalls
+from lightfast.client.running import RunCalls
+from lightfast.client.scenes import SceneCalls
+from lightfast.client.spending import SpendingCalls
 from lightfast.client.timeline import Timeline
+from lightfast.client.vault import VaultCalls
+from lightfast.client.views import Views
+from lightfast.client.workflows import WorkflowCalls
+from lightfast.client.workspaces import WorkspaceCalls
 from lightfast_link.value import Value
 
 _CHUNK = 512 << 10
 
 
-class AsyncClient(AppCalls, LinkCalls, Timeline):
+class AsyncClient(
+    AccountCalls,
+    AppCalls,
+    ArchiveCalls,
+    BatchCalls,
+    DeskCalls,
+    EventCalls,
+    LinkCalls,
+    MemoryCalls,
+    PromptCalls,
+    QueueCalls,
+    RunCalls,
+    PlanningCalls,
+    Timeline,
+    Views,
+    SceneCalls,
+    VaultCalls,
+    KeepingCalls,
+    FrameCalls,
+    GenerationCalls,
+    SpendingCalls,
+    WorkspaceCalls,
+    WorkflowCalls,
+):
     """Talks to one daemon: `async with AsyncClient() as client: …`.
 
     Without arguments it finds the daemon of this user (or of `LIGHTFAST_HOME`, or *home*). Every
@@ -175,7 +217,9 @@ class AsyncClient(AppCalls, LinkCalls, Timeline):
             tuple(records.entry(message) for message in response.entries),
         )
 
-    async def set(self, path: str, value: Value, *, label: str = "", group: str = "") -> records.Applied:
+    async def set(
+        self, path: str, value: Value | assets_pb2.Asset, *, label: str = "", group: str = ""
+    ) -> records.Applied:
         """Set one value."""
         return await self.apply([mutations.set_value(path, value)], label=label, group=group)
 
@@ -200,9 +244,10 @@ class AsyncClient(AppCalls, LinkCalls, Timeline):
                 changes = [mutations.set_value(path, value) for path, value in batch.items()]
                 yield context_pb2.PublishRequest(mutations=changes)
 
-        with self.translated():
-            call = self.context.Publish(requests(), metadata=self.metadata)
-            return await call
+        source = errors.Source(requests())
+        with source.told(), self.translated():
+            answer: context_pb2.PublishResponse = await self.context.Publish(source.each(), metadata=self.metadata)
+            return answer
 
     def watch(
         self,
@@ -252,13 +297,16 @@ class AsyncClient(AppCalls, LinkCalls, Timeline):
     async def history(
         self, pattern: str = "//", *, after: int = 0, until: int = 0, limit: int = 100
     ) -> list[context_pb2.Transaction]:
-        """Return at most *limit* past transactions, newest first."""
+        """Return at most *limit* past transactions, newest first; a `RuntimeWarning` names what cannot be read."""
         request = context_pb2.HistoryRequest(pattern=pattern, after_revision=after, until_revision=until)
         found: list[context_pb2.Transaction] = []
         while len(found) < limit:
             request.page_size = min(limit - len(found), 1000)
             response = await self.call(self.context.History, request)
             found.extend(response.transactions)
+            for gap in response.missing:
+                told = f"revisions {gap.first_revision} to {gap.last_revision} cannot be read: {gap.reason}"
+                warnings.warn(told, RuntimeWarning, stacklevel=2)
             if not response.next_page_token:
                 break
             request.page_token = response.next_page_token
@@ -311,31 +359,7 @@ class AsyncClient(AppCalls, LinkCalls, Timeline):
         start = partial(self.assets.ReadAsset, request, metadata=self.metadata, timeout=300)
         return b"".join([part.chunk async for part in self.messages(start)])
 
-    # Applications, links, generation
-
-    async def generate(
-        self,
-        output: str,
-        prompt: str,
-        *,
-        model: str = "",
-        seed: int | None = None,
-        target_path: str = "",
-        timeout: float = 300.0,
-        group: str = "",
-        settings: Mapping[str, Value] | None = None,
-    ) -> AsyncIterator[generation_pb2.GenerateResponse]:
-        """Generate, and yield every step as it comes."""
-        request = generation_pb2.GenerateRequest(
-            model=model, output=output, prompt=prompt, seed=seed, target_path=target_path, group_id=group
-        )
-        request.timeout.FromNanoseconds(round(timeout * 1e9))
-        for name, value in (settings or {}).items():
-            values.to_message(value, request.settings[name])
-        start = partial(self.generation.Generate, request, metadata=self.metadata, timeout=timeout + 5)
-        async with aclosing(self.messages(start)) as messages:
-            async for message in messages:
-                yield message
+    # The daemon
 
     async def info(self) -> admin_pb2.GetInfoResponse:
         """Return versions, addresses and numbers of the daemon."""

@@ -20,7 +20,8 @@ OPTIONS = (
     # A fresh client asks for itself: it does not inherit another one's back-off after a restart of the daemon.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Short, for it is this machine: a lease of 2 s has to be beaten again soon after a restart of the daemon.
+    ("grpc.max_reconnect_backoff_ms", 500),
 )
 
 

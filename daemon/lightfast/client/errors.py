@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
 from grpc.aio import AioRpcError, UsageError
 
 from lightfast.api.v1 import types_pb2
@@ -44,6 +45,8 @@ def translated(is_closed: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     except AioRpcError as error:
+        if error.code() is StatusCode.CANCELLED and is_closed():
+            raise _closed() from None
         raise translate(error) from None
     except UsageError:
         raise _closed() from None
@@ -66,6 +69,34 @@ async def stream(start: Callable[[], Any], is_closed: Callable[[], bool]) -> Asy
         call.cancel()
 
 
+class Source:
+    """The messages of a caller for a call, and what went wrong in them: gRPC ends the call and says nothing of that."""
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages = messages
+        self._error: Exception | None = None
+
+    async def each(self) -> AsyncIterator[Any]:
+        """Yield the messages, to gRPC."""
+        try:
+            async for message in self._messages:
+                yield message
+        except Exception as error:
+            self._error = error
+            raise
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Raise in the block, which makes the call, what was raised in the messages."""
+        try:
+            yield
+        except (asyncio.CancelledError, errors.LightfastError):  # how the call ends depends on who hears of it first
+            task = asyncio.current_task()
+            if self._error is None or (task and task.cancelling()):
+                raise
+            raise self._error from None
+
+
 def _closed() -> errors.Cancelled:
     return errors.Cancelled("the client is closed: open a new one", reason="CLIENT_CLOSED")
 
@@ -80,6 +111,19 @@ def _gone(details: str) -> str:
     return f"the connection to the daemon broke ({details}): is it still running? See 'lightfast status'"
 
 
+_TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
+
+
+def _told(kind: type[errors.LightfastError], details: str) -> str:
+    """Return what to say of an error that gRPC itself raised, in its own terse words; empty to leave it at those."""
+    if kind is errors.DeadlineExceeded:
+        return "the daemon did not answer in time: it is busy, or hangs. Try again, and look at 'lightfast doctor'"
+    if found := _TOO_LARGE.search(details):
+        size, most = (f"{int(number):,}" for number in found.groups())
+        return f"a message of {size} bytes is too large for one call, which may carry {most}: send or ask for less"
+    return ""
+
+
 def translate(error: AioRpcError) -> errors.LightfastError:
     """Return the typed error of *error*, with the reason, the metadata and the entries the daemon sent."""
     kind = _BY_STATUS.get(error.code().name, errors.LightfastError)
@@ -87,8 +131,11 @@ def translate(error: AioRpcError) -> errors.LightfastError:
     for key, blob in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(blob, bytes):
             status.ParseFromString(blob)
-    if kind is errors.Unavailable and not status.details:
+    # A daemon gives its reasons. One that stops cancels, without a word, the calls that come to it just then.
+    if kind in (errors.Unavailable, errors.Cancelled) and not status.details:
         return DaemonGone(_gone(error.details() or ""))
+    if not status.details and (told := _told(kind, error.details() or "")):
+        return kind(told)
     reason: str | None = None
     metadata: dict[str, str] = {}
     retry_after: float | None = None

@@ -19,18 +19,40 @@ from lightfast.api.v1 import (
     apps_pb2,
     assets_pb2,
     context_pb2,
+    desk_pb2,
+    engine_pb2,
+    events_pb2,
     generation_pb2,
+    jobs_pb2,
     links_pb2,
+    memory_pb2,
     show_pb2,
     transport_pb2,
+    workspaces_pb2,
 )
+from lightfast.core.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from lightfast.client.aio import AsyncClient
 
 METHODS: dict[str, MethodDescriptor] = {
     f"{service.name}.{method.name}": method
-    for module in (context_pb2, assets_pb2, apps_pb2, links_pb2, transport_pb2, generation_pb2, admin_pb2, show_pb2)
+    for module in (
+        context_pb2,
+        assets_pb2,
+        apps_pb2,
+        links_pb2,
+        memory_pb2,
+        transport_pb2,
+        generation_pb2,
+        admin_pb2,
+        show_pb2,
+        engine_pb2,
+        events_pb2,
+        desk_pb2,
+        jobs_pb2,
+        workspaces_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -38,10 +60,26 @@ METHODS: dict[str, MethodDescriptor] = {
 
 Json = dict[str, Any]
 
+_UNFIT = {
+    "Unpaired surrogate": "it is no valid UTF-8",
+    'Couldn\'t parse NaN, use quoted "NaN" instead': "nan is no number to reckon with",
+    'Couldn\'t parse Infinity or value too large, use quoted "Infinity" instead': "that is no finite number",
+}
+"""What the codec of proto JSON says, in words that help who typed it."""
+
 
 def request(name: str, fields: Mapping[str, Any]) -> Any:
-    """Return the request message of a method, filled from proto JSON."""
-    return json_format.ParseDict(dict(fields), GetMessageClass(METHODS[name].input_type)())
+    """Return the request message of a method, filled from proto JSON; raises `InvalidArgument` where it does not fit.
+
+    Not everything that can be typed can be sent: a number that is none (nan), bytes that are no UTF-8.
+    """
+    try:
+        return json_format.ParseDict(dict(fields), GetMessageClass(METHODS[name].input_type)())
+    except json_format.ParseError as error:
+        told = str(error).removeprefix("Failed to parse ").rstrip(".")
+        for theirs, ours in _UNFIT.items():
+            told = told.replace(theirs, ours)
+        raise InvalidArgument(f"{name} cannot be sent: {told}") from None
 
 
 def to_json(message: Any) -> Json:

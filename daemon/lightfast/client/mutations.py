@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightfast.api import values
-from lightfast.api.v1 import types_pb2
-from lightfast_link.value import Value
+from lightfast.api.v1 import assets_pb2, types_pb2
+from lightfast_link.value import Asset, Value
 
 
-def set_value(path: str, value: Value, event_time_ns: int = 0) -> types_pb2.Mutation:
-    """Return the change that sets *path*; an event time of 0 means now."""
+def set_value(path: str, value: Value | assets_pb2.Asset, event_time_ns: int = 0) -> types_pb2.Mutation:
+    """Return the change that sets *path*, also to what `write_asset` returned; an event time of 0 means now."""
     mutation = types_pb2.Mutation()
     mutation.set.path = path
+    if isinstance(value, assets_pb2.Asset):
+        value = Asset(value.uri, value.media_type, value.sha256, value.size)
     values.to_message(value, mutation.set.value)
     if event_time_ns:
         values.set_time(mutation.set.event_time, event_time_ns)

@@ -77,6 +77,12 @@ class Shows:
         request = show_pb2.DeleteRecordingRequest(name=name, request_id=uuid.uuid4().hex)
         await self._client.call(self.stub.DeleteRecording, request)
 
+    async def pack_recording(self, name: str, hz: float = 0.0) -> show_pb2.Recording:
+        """Pack a recording; *hz* above 0 keeps at most so many samples a second of each signal."""
+        request = show_pb2.PackRecordingRequest(name=name, hz=hz, request_id=uuid.uuid4().hex)
+        response = await self._client.call(self.stub.PackRecording, request, timeout=600)
+        return response.recording  # type: ignore[no-any-return]
+
     async def export_recording(self, name: str) -> AsyncIterator[bytes]:
         """Yield a recording as lines of JSON in UTF-8, whole lines at a time."""
         request = show_pb2.ExportRecordingRequest(name=name)
@@ -141,6 +147,10 @@ class BlockingShows:
     def recordings(self) -> list[show_pb2.Recording]:
         """Return all recordings, the one under way included, ordered by name."""
         return self._run(self.aio.show.recordings())
+
+    def pack_recording(self, name: str, hz: float = 0.0) -> show_pb2.Recording:
+        """Pack a recording; *hz* above 0 keeps at most so many samples a second of each signal."""
+        return self._run(self.aio.show.pack_recording(name, hz))
 
     def delete_recording(self, name: str) -> None:
         """Delete a recording."""

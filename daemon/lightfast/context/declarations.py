@@ -58,6 +58,8 @@ class Declarations:
         self._rules: dict[str, Rule] = {}
         self._policies: dict[str, list[tuple[Pattern, Policy]]] = {}
         self.owners = Owners()
+        self.edition = 0
+        """Grows with each change."""
         self.guarded = False
         """Whether any path at all has a policy."""
 
@@ -86,14 +88,18 @@ class Declarations:
                 self._by_prefix[prefix].sort(
                     key=lambda item: (-_literal(item[0].text), -len(item[0].text), item[0].text)
                 )
-        self._rules.clear()
+        self._renew()
         self._guard()
 
     def set_policies(self, mount: str, policies: Mapping[str, Policy]) -> None:
         """Set the policies of *mount* by pattern, over what is declared; the first that matches holds."""
         self._policies[mount] = [(compile_pattern(pattern), policy) for pattern, policy in policies.items()]
-        self._rules.clear()
+        self._renew()
         self._guard()
+
+    def _renew(self) -> None:
+        self._rules.clear()
+        self.edition += 1
 
     def _guard(self) -> None:
         declared = any(declaration.policy for declaration in self._by_pattern.values())
@@ -111,12 +117,12 @@ class Declarations:
     def add_mount(self, mount: str) -> None:
         """Make *mount* (`/blender`) an application's: what is not declared there cannot be written."""
         self._mounts.add(mount)
-        self._rules.clear()
+        self._renew()
 
     def remove_mount(self, mount: str) -> None:
         """Forget *mount*."""
         self._mounts.discard(mount)
-        self._rules.clear()
+        self._renew()
 
     def mount_of(self, path: str) -> str:
         """Return the mount that *path* lies under, or the empty text."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container
 from typing import Any
 
 import msgspec
@@ -24,17 +24,16 @@ from lightfast.context.entry import (
     Transaction,
 )
 from lightfast.context.head import Changes, Head
-from lightfast.context.kinds import Kind
+from lightfast.context.kinds import Kind, mark
 from lightfast.context.policies import Policy
 from lightfast.context.suggest import suggest
-from lightfast.core.errors import AlreadyExists, InvalidArgument, LightfastError, NotFound
+from lightfast.core.errors import AlreadyExists, InvalidArgument, NotFound
 from lightfast_link.path import check_path, is_under
 from lightfast_link.value import Value, check_value, kind_of
 
-MAX_MUTATIONS = 10_000
 MAX_SIZE = 2 << 20
 MAX_EVENTS = 100_000
-"""Bounds of one transaction: mutations, bytes of values, entries that a move or delete touches."""
+"""Bounds of one transaction: bytes of values, entries that a move or delete touches."""
 _replace = msgspec.structs.replace
 _OBJECT_DEPTH = 3  # mount, collection, name
 
@@ -92,24 +91,8 @@ class Draft:
             return self.changes[path]
         return self.head.get(path)
 
-    def add(self, mutations: Sequence[Mutation]) -> None:
-        """Add all *mutations*, or raise what is wrong with the first bad one, naming its position."""
-        if len(mutations) > MAX_MUTATIONS:
-            raise InvalidArgument(
-                f"{len(mutations)} mutations in one transaction, the most is {MAX_MUTATIONS}: split it",
-                reason="TRANSACTION_TOO_LARGE",
-                field="mutations",
-            )
-        for index, mutation in enumerate(mutations):
-            try:
-                self._add(mutation)
-            except LightfastError as error:
-                error.field = f"mutations[{index}]" + (f".{error.field}" if error.field else "")
-                raise
-            except ValueError as error:
-                raise InvalidArgument(f"mutations[{index}]: {error}", field=f"mutations[{index}]") from None
-
-    def _add(self, mutation: Mutation) -> None:
+    def change(self, mutation: Mutation) -> None:
+        """Add one mutation, or raise what is wrong with it."""
         kind = type(mutation)
         if kind is Set:
             self.set(mutation)  # type: ignore[arg-type]
@@ -250,7 +233,7 @@ class Draft:
         )
         left = _replace(old, revision=self.revision, record_time=self.record_time, origin=self.origin)
         self._row(Kind.LEFT, left, "", 2)  # directly before its MOVE: the history relies on it
-        self._row(Kind.MOVE, moved, source, 1)
+        self._row(Kind.MOVE, moved, source, mark(moved))
         self.events.append(Event(EventType.MOVE, moved, old, source))
         self.changes[source] = None
         self.changes[target] = moved
@@ -331,7 +314,7 @@ class Draft:
     def _put(self, entry: Entry, old: Entry | None, kind: Kind) -> int:
         self.events.append(Event(EventType.SET, entry, old))
         self.changes[entry.path] = entry
-        return self._row(kind, entry, None, 1)
+        return self._row(kind, entry, None, mark(entry))
 
     def _row(self, kind: Kind, entry: Entry, source: str | None, live: int) -> int:
         """Add one row of `sink`; return the length of its text."""

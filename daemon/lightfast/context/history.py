@@ -6,6 +6,7 @@ interpreter lock away. A revision is bounded by *limit*: the first row that does
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ MAX_PAGE_SIZE = 2 << 20
 _MANY_PATHS = 5000
 
 _parse = msgspec.json.Decoder().decode
-_TYPES = {
+TYPES = {
     Kind.SET: EventType.SET,
     Kind.REPORT: EventType.SET,
     Kind.DELETE: EventType.DELETE,
@@ -47,6 +48,18 @@ _PAGE = (
     " WHERE p.path IS NOT NULL AND h.kind IN (0, 2, 4) AND p.path GLOB :glob LIMIT :count)"
 )
 """Both walk over paths and look up the last row of each."""
+
+
+EVERY_PATH = (
+    "WITH RECURSIVE p(path) AS (SELECT min(path) FROM (SELECT min(path) AS path FROM history"
+    " WHERE path >= :low AND path < :high AND path > :after UNION ALL SELECT min(path) FROM block_paths"
+    " WHERE path >= :low AND path < :high AND path > :after)"
+    " UNION ALL SELECT (SELECT min(path) FROM (SELECT min(path) AS path FROM history"
+    " WHERE path > p.path AND path < :high UNION ALL SELECT min(path) FROM block_paths"
+    " WHERE path > p.path AND path < :high)) FROM p WHERE p.path IS NOT NULL)"
+    " SELECT json_group_array(path) FROM (SELECT path FROM p WHERE path IS NOT NULL AND path GLOB :glob LIMIT :count)"
+)
+"""Walks over the paths there ever were, in SQLite and in the archive."""
 
 
 def _on_axis(query: str, time: int | None) -> str:
@@ -95,19 +108,25 @@ def limit_of(connection: Any, revision: int) -> int:
     return 0
 
 
+_HALVING = (
+    "WITH RECURSIVE b(low, high) AS (SELECT :low, :high UNION ALL SELECT"
+    " iif(LATE, b.low, (b.low + b.high + 1) / 2), iif(LATE, (b.low + b.high + 1) / 2 - 1, b.high)"
+    " FROM b WHERE b.low < b.high) SELECT low FROM b WHERE low = high"
+).replace(
+    "LATE",
+    "NOT EXISTS (SELECT 1 FROM transactions WHERE revision = (b.low + b.high + 1) / 2 AND record_time <= :time)",
+)
+
+
 def revision_at(connection: Any, time: int, last: int) -> int:
     """Return the last revision recorded at or before *time*; 0 where there is none. By halving: times only grow."""
-    low, high = 0, last
+    low = 0
     for (oldest,) in connection.execute("SELECT min(revision) FROM transactions"):
         low = int(oldest or 0)
     if low and not _recorded_by(connection, low, time):
         return 0
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _recorded_by(connection, middle, time):
-            low = middle
-        else:
-            high = middle - 1
+    for (found,) in connection.execute(_HALVING, {"low": low, "high": last, "time": time}):
+        return int(found)
     return low
 
 
@@ -159,8 +178,8 @@ def _entries(connection: Any, rows: list[int]) -> list[Entry]:
     return []
 
 
-def transactions(connection: Any, after: int, until: int, count: int) -> list[Transaction]:
-    """Return at most *count* whole transactions after *after* up to *until*, oldest first, about a page of them."""
+def next_rows(connection: Any, after: int, until: int, count: int) -> tuple[list[int], list[int]]:
+    """Return at most *count* revisions after *after* up to *until*, oldest first, about a page, and their rows."""
     query = (
         "SELECT json_group_array(json_array(revision, first, rows)) FROM"
         " (SELECT revision, first, rows FROM transactions WHERE revision > ? AND revision <= ?"
@@ -170,7 +189,7 @@ def transactions(connection: Any, after: int, until: int, count: int) -> list[Tr
     for (text,) in connection.execute(query, (after, until, count)):
         found = _parse(text)
     if not found:
-        return []
+        return [], []
     total = 0
     for index, (_, first, rows) in enumerate(found):
         total += sum(_sizes(connection, list(range(first, first + rows))).values())
@@ -178,7 +197,7 @@ def transactions(connection: Any, after: int, until: int, count: int) -> list[Tr
             found = found[:index]
             break
     listed = list(range(found[0][1], found[-1][1] + found[-1][2]))
-    return build(connection, [revision for revision, _, _ in found], listed)
+    return [revision for revision, _, _ in found], listed
 
 
 def _sizes(connection: Any, rows: list[int]) -> dict[int, int]:
@@ -201,7 +220,7 @@ _BEFORE = (
 """Which row was the last at the path of the row `h`."""
 
 
-def build(connection: Any, revisions: list[int], rows: list[int]) -> list[Transaction]:
+def build(connection: Any, revisions: Sequence[int], rows: Sequence[int]) -> list[Transaction]:
     """Return the transactions *revisions*, in that order, with those of their events that are in *rows*."""
     events: dict[int, list[Event]] = {}
     query = (
@@ -215,8 +234,13 @@ def build(connection: Any, revisions: list[int], rows: list[int]) -> list[Transa
     for (text,) in connection.execute(query, (msgspec.json.encode(rows).decode(),)):
         for revision, path, kind, source, fields, before in _parse(text) if text else ():
             previous = decode(*before) if before else None
-            event = Event(_TYPES[kind], decode(path, revision, fields), previous, source or "")
+            event = Event(TYPES[kind], decode(path, revision, fields), previous, source or "")
             events.setdefault(revision, []).append(event)
+    return with_heads(connection, revisions, events)
+
+
+def with_heads(connection: Any, revisions: Sequence[int], events: Mapping[int, Sequence[Event]]) -> list[Transaction]:
+    """Return the transactions *revisions*, in that order, with *events*."""
     heads = {}
     query = (
         "SELECT json_group_array(json_array(revision, record_time, origin, cause, grp, label, undone))"
@@ -243,18 +267,18 @@ def build(connection: Any, revisions: list[int], rows: list[int]) -> list[Transa
 
 
 def newest(
-    connection: Any, pattern: Pattern, floor: int, limit: int, count: int
+    connection: Any, pattern: Pattern, ways: Ways | None, floor: int, limit: int, count: int
 ) -> tuple[list[tuple[int, list[int]]], bool]:
     """Return the last *count* revisions before the row *limit* that touched *pattern*, each with its rows.
 
-    Newest first, about a page of them, at least one; also says whether there are more. The history of
-    an entry goes on along its moves.
+    Newest first, about a page of them, at least one; also says whether there are more. *ways* is what the function
+    of that name returns.
     """
     found: dict[int, list[int]] = {}
-    paths = [pattern.text] if pattern.exact else _paths(connection, pattern)
     taken = 0
+    most = min(count + 1, _BATCH)  # mostly all it takes: each row is looked up, parsed and matched
     while True:
-        batch = _rows(connection, pattern, paths, floor, limit)
+        batch = _rows(connection, pattern, ways, floor, limit, most)
         sizes = _sizes(connection, [row for row, revision in batch if revision])
         for row, revision in batch:
             if not revision:
@@ -266,42 +290,73 @@ def newest(
                 found.pop(revision, None)
                 return list(found.items()), True
             found.setdefault(revision, []).append(row)
-        if len(batch) < _BATCH:
+        if len(batch) < most:
             return list(found.items()), False
         limit = batch[-1][0]
+        most = _BATCH
 
 
 _BATCH = 2000
+Ways = list[tuple[str, int]]
+"""Paths, and for each the row up to which (exclusive) its history counts."""
 
 
-def _rows(connection: Any, pattern: Pattern, paths: list[str] | None, floor: int, limit: int) -> list[tuple[int, int]]:
+def ways(connection: Any, pattern: Pattern, roof: int) -> Ways | None:
+    """Return the paths that match, and those their entries came from by moves before the row *roof*.
+
+    `None` where they are so many that all rows are looked at instead; then moves are not followed.
+    """
+    paths = [pattern.text] if pattern.exact else _paths(connection, pattern)
+    if paths is None:
+        return None
+    query = (
+        "WITH RECURSIVE way(path, upto) AS (SELECT value, :roof FROM json_each(:paths)"
+        " UNION SELECT h.source, h.row FROM way JOIN history h ON h.path = way.path"
+        " WHERE h.kind = 2 AND h.row < way.upto"
+        " UNION SELECT m.source, m.row FROM way JOIN block_moves m ON m.path = way.path AND m.row < way.upto)"
+        " SELECT json_group_array(json_array(path, upto)) FROM (SELECT path, max(upto) AS upto FROM way GROUP BY path)"
+    )
+    for (text,) in connection.execute(query, {"roof": roof, "paths": msgspec.json.encode(paths).decode()}):
+        return [(path, upto) for path, upto in _parse(text)]
+    return []
+
+
+def _rows(
+    connection: Any, pattern: Pattern, ways: Ways | None, floor: int, limit: int, most: int
+) -> list[tuple[int, int]]:
     """Return the next rows and their revisions, newest first.
 
     A LEFT row stands for the MOVE behind it; revision 0 says that the row only seemed to match.
     """
-    if paths is None:
+    if ways is None:
         low, high, glob = span(pattern)
         query = (
             "SELECT json_group_array(json_array(row, revision, path, source)) FROM (SELECT row, revision, path, source"
             " FROM history WHERE row >= ? AND row < ? AND kind <> 3 AND ((path >= ? AND path < ? AND path GLOB ?)"
             " OR (source >= ? AND source < ? AND source GLOB ?)) ORDER BY row DESC LIMIT ?)"
         )
-        for (text,) in connection.execute(query, (floor, limit, low, high, glob, low, high, glob, _BATCH)):
+        for (text,) in connection.execute(query, (floor, limit, low, high, glob, low, high, glob, most)):
             return [
                 (row, revision if pattern.matches(path) or (source and pattern.matches(source)) else 0)
                 for row, revision, path, source in _parse(text)
             ]
+    bounds: dict[str, Any] = {"floor": floor, "limit": limit, "count": most}
     query = (
-        "WITH RECURSIVE alias(path, upto) AS (SELECT value, :limit FROM json_each(:paths)"
-        " UNION SELECT h.source, h.row FROM alias JOIN history h ON h.path = alias.path"
-        " WHERE h.kind = 2 AND h.row < alias.upto)"
-        " SELECT json_group_array(json_array(row, revision)) FROM ("
-        "SELECT DISTINCT h.row + (h.kind = 3) AS row, h.revision AS revision FROM alias"
-        " JOIN history h ON h.path = alias.path WHERE h.row < alias.upto AND h.row + (h.kind = 3) >= :floor"
+        "SELECT json_group_array(json_array(row, revision)) FROM ("
+        "SELECT DISTINCT h.row + (h.kind = 3) AS row, h.revision AS revision FROM json_each(:ways) w"
+        " JOIN history h ON h.path = (w.value ->> 0) AND h.row < (w.value ->> 1)"
+        " WHERE h.row >= :floor - 1 AND h.row < :limit AND h.row + (h.kind = 3) >= :floor"
         " AND h.row + (h.kind = 3) < :limit ORDER BY 1 DESC LIMIT :count)"
     )
-    listed = msgspec.json.encode(paths).decode()
-    bounds = {"paths": listed, "floor": floor, "limit": limit, "count": _BATCH}
+    if ways is not None and len(ways) == 1:  # then the index has them in this order
+        bounds["path"], bounds["upto"] = ways[0]
+        query = (
+            "SELECT json_group_array(json_array(row + (kind = 3), revision)) FROM (SELECT row, kind, revision FROM"
+            " history WHERE path = :path AND row < min(:upto, :limit) AND row >= :floor - 1"
+            " AND row + (kind = 3) >= :floor AND row + (kind = 3) < :limit ORDER BY row DESC LIMIT :count)"
+        )
+    else:
+        bounds["ways"] = msgspec.json.encode(ways).decode()
     for (text,) in connection.execute(query, bounds):
         return _parse(text)  # type: ignore[no-any-return]
     return []
@@ -312,13 +367,8 @@ def _paths(connection: Any, pattern: Pattern) -> list[str] | None:
     if pattern.text == "//":
         return None
     low, high, glob = span(pattern)
-    query = (
-        "WITH RECURSIVE p(path) AS (SELECT min(path) FROM history WHERE path >= :low AND path < :high"
-        " UNION ALL SELECT (SELECT min(path) FROM history WHERE path > p.path AND path < :high) FROM p"
-        " WHERE p.path IS NOT NULL)"
-        " SELECT json_group_array(path) FROM (SELECT path FROM p WHERE path GLOB :glob LIMIT :most)"
-    )
-    for (text,) in connection.execute(query, {"low": low, "high": high, "glob": glob, "most": _MANY_PATHS + 1}):
+    bounds = {"low": low, "high": high, "after": "", "glob": glob, "count": _MANY_PATHS + 1}
+    for (text,) in connection.execute(EVERY_PATH, bounds):
         found = _parse(text)
         return None if len(found) > _MANY_PATHS else [path for path in found if pattern.matches(path)]
     return []

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from lightfast.context.entry import Event
+from lightfast.context.entry import Entry, Event
 from lightfast.context.watch_batch import MAX_BATCH_SIZE, Batch, merged
 from lightfast.core.errors import Exhausted, LightfastError
 
@@ -144,7 +144,9 @@ class Subscription:
     def _conflate(self, signals: tuple[Event, ...]) -> None:
         waiting = self._signals
         for event in signals:
-            waiting[event.entry.path] = event
+            path = event.entry.path
+            earlier = waiting.get(path)
+            waiting[path] = event if earlier is None else after(earlier.previous, event)
         while len(waiting) > self._max_events:
             # The oldest go; they come again as state once they settle.
             del waiting[next(iter(waiting))]
@@ -189,6 +191,11 @@ def supersede(signals: dict[str, Event], events: Iterable[Event]) -> None:
             del signals[path]
         if event.source:
             signals.pop(event.source, None)
+
+
+def after(previous: Entry | None, event: Event) -> Event:
+    """Return *event* as one who was last told *previous* is to hear of it, or nothing of its path."""
+    return Event(event.type, event.entry, previous, event.source)
 
 
 def _nothing() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lightfast.context.entry import Entry, Event, EventType
+from lightfast.context.stub import Held
 
 
 class Leased:
     """The paths by lease, followed through every event."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Held]) -> None:
+        """Look at *entries*; those that are not in memory have no lease."""
         self._paths: dict[str, set[str]] = {}
         for entry in entries:
-            if entry.lease:
+            if type(entry) is Entry and entry.lease:
                 self.add(entry)
 
     def add(self, entry: Entry) -> None:

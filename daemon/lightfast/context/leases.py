@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Sequence
 
 import structlog
 
-from lightfast.context.entry import Delete
+from lightfast.context.entry import Delete, Precondition
 from lightfast.context.store import Store
 from lightfast.core.clock import SYSTEM, Clock
-from lightfast.core.errors import Denied, InvalidArgument, LightfastError, NotFound
+from lightfast.core.errors import Conflict, Denied, InvalidArgument, LightfastError, NotFound
 from lightfast.core.ids import new_id
 from lightfast.core.tasks import TaskGroup
 from lightfast.storage.database import Database
@@ -32,6 +34,7 @@ class Leases:
 
     Time is counted by the monotonic clock, so that setting the wall clock ends no lease. Leases are
     kept over a restart, with a fresh time to live: their owners could not have kept them meanwhile.
+    Where they cannot yet, since the doors are still closed, `start(hold=True)`, and `begin` when they are open.
     """
 
     def __init__(self, store: Store, db: Database, clock: Clock = SYSTEM) -> None:
@@ -45,14 +48,21 @@ class Leases:
         self._started = False
         self._closing: set[str] = set()
 
-    async def start(self) -> None:
-        """Take over the leases of the last run, and sweep from now on."""
+    async def start(self, *, hold: bool = False) -> None:
+        """Take over the leases of the last run, and sweep from now on; with *hold* those have no end before `begin`."""
         if self._started:
             return
         self._started = True
         for lease_id, origin, ttl_ms in await self._db.query("SELECT lease_id, origin, ttl_ms FROM leases"):
             self._add(lease_id, origin, ttl_ms / 1000)
+            if hold:
+                self._ends[lease_id] = math.inf
         self._tasks.start(self._sweep_for_ever(), "sweep")
+
+    def begin(self) -> None:
+        """Let the time of the leases that are held run from now on."""
+        now = self._clock.monotonic()
+        self._ends |= {lease_id: now + self._ttl[lease_id] for lease_id, end in self._ends.items() if end == math.inf}
 
     async def stop(self) -> None:
         """End the sweeping; the leases stay."""
@@ -126,17 +136,32 @@ class Leases:
             self._closing.discard(lease_id)
 
     async def _end(self, lease_id: str) -> int:
-        await self._store.drain()  # what was written under it just now goes, too
-        paths = self._store.leased(lease_id)
-        unit = self._db.unit()
-        unit.execute("DELETE FROM leases WHERE lease_id = ?", (lease_id,))
-        done = await self._store.apply(
-            [Delete(path) for path in paths], origin=ORIGIN, label=f"lease {lease_id} ended", unit=unit, trusted=True
-        )
-        self._ttl.pop(lease_id, None)
-        self._ends.pop(lease_id, None)
-        self._owners.pop(lease_id, None)
-        return done.revision if paths else 0
+        while True:
+            await self._store.drain()  # what was written under it just now goes, too
+            paths = self._store.leased(lease_id)
+            unit = self._db.unit()
+            unit.execute("DELETE FROM leases WHERE lease_id = ?", (lease_id,))
+            try:
+                done = await self._store.apply(
+                    [Delete(path) for path in paths],
+                    origin=ORIGIN,
+                    preconditions=self._as_they_are(paths),
+                    label=f"lease {lease_id} ended",
+                    unit=unit,
+                    trusted=True,
+                )
+            except Conflict as conflict:
+                if conflict.reason != "PRECONDITION_FAILED":
+                    raise
+                continue  # what others have written since does not go with it
+            self._ttl.pop(lease_id, None)
+            self._ends.pop(lease_id, None)
+            self._owners.pop(lease_id, None)
+            return done.revision if paths else 0
+
+    def _as_they_are(self, paths: Sequence[str]) -> list[Precondition]:
+        entries = [self._store.get(path) for path in paths]
+        return [Precondition(entry.path, revision=entry.revision) for entry in entries if entry is not None]
 
     async def sweep(self) -> int:
         """End the leases whose time is over; return how many."""
@@ -158,8 +183,15 @@ class Leases:
         log.info("lease expired", lease=lease_id)
 
     async def _sweep_for_ever(self) -> None:
+        loop, put_off = asyncio.get_running_loop(), False
         while True:
+            due = loop.time() + SWEEP_INTERVAL
             await asyncio.sleep(SWEEP_INTERVAL)
+            # Where this process stood still, what owners sent meanwhile has come, and is read only now: once it has
+            # been, the next sweep finds who really is gone.
+            put_off = loop.time() - due > SWEEP_INTERVAL and not put_off
+            if put_off:
+                continue
             try:
                 await self.sweep()
             except LightfastError as error:  # the disk may be full: the lease is tried again

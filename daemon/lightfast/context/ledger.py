@@ -21,13 +21,14 @@ _ROW_OVERHEAD = 120
 class _Pending:
     """One transaction, or rows without one, on the way to the disk."""
 
-    __slots__ = ("chain", "changes", "future", "ledger", "next_row", "transaction")
+    __slots__ = ("chain", "changes", "future", "ledger", "next_row", "rows", "transaction")
 
     def __init__(self, ledger: Ledger, transaction: Transaction | None, changes: Changes, next_row: int) -> None:
         self.ledger = ledger
         self.transaction = transaction
         self.changes = changes
         self.next_row = next_row
+        self.rows: list[tuple[Any, ...]] = []
         self.chain = ledger.chain
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -108,6 +109,7 @@ class Ledger:
         if draft.events:
             rows, pending.transaction = draft.finish()
             pending.next_row += len(draft.rows)
+            pending.rows = rows
             work.log(rows, draft.text_size + _ROW_OVERHEAD * len(rows))
         if answer is not None:
             work.log([answer], len(answer[7]) + _ROW_OVERHEAD)
@@ -121,6 +123,11 @@ class Ledger:
             for path, policy, hand in draft.touched:
                 self._declarations.owners.touch(path, policy, draft.origin, draft.record_time, hand=hand)
         return pending.future
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """Return what is another when anything has changed that a draft is checked against, signals excepted."""
+        return self._revision, self.chain, self._declarations.edition
 
     async def remember(self, answer: tuple[Any, ...]) -> None:
         """Write the row of an *answer* alone; it stands on no transaction, and so needs no chain."""
@@ -147,7 +154,7 @@ class Ledger:
         if transaction is not None:
             self._bounds.revision = transaction.revision
             self._durable_row = pending.next_row
-            self.head.settle(pending.changes, transaction.revision)
+            self.head.settle(pending.changes, transaction.revision, pending.rows)
         if not pending.future.done():
             pending.future.set_result(self._bounds.revision)
         if transaction is not None:

@@ -19,13 +19,16 @@ def check_preconditions(head: Head, preconditions: Sequence[Precondition]) -> No
     failed: list[str] = []
     entries: list[Entry] = []
     for index, condition in enumerate(preconditions):
-        where = f"preconditions[{index}]"
-        given = [name for name in ("revision", "value", "absent") if getattr(condition, name) is not UNSET]
-        if len(given) != 1:
+        left_out = (condition.revision is UNSET) + (condition.value is UNSET) + (condition.absent is UNSET)
+        if left_out != 2:
+            where = f"preconditions[{index}]"
             raise InvalidArgument(f"{where} must give one of revision, value and absent", field=where)
+        entry = head.get(condition.path)
         try:
-            entry = head.get(check_path(condition.path))
+            if entry is None:
+                check_path(condition.path)
         except ValueError as error:
+            where = f"preconditions[{index}]"
             raise InvalidArgument(f"{where}: {error}", field=f"{where}.path") from None
         problem = _problem(condition, entry)
         if problem:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Iterable, Sequence
 from typing import Any
 
 from lightfast.context import history
+from lightfast.context.cache import Cache
 from lightfast.context.codec import size_of, text_size
 from lightfast.context.entry import Entry, Transaction
 from lightfast.context.paging import Token, fingerprint, page_size, read_token, write_token
 from lightfast.context.records import HistoryPage, Page
+from lightfast.context.stub import Held, Stub
+from lightfast.context.tiers import trail
+from lightfast.context.tiers.predictor import Place, Read
+from lightfast.context.tiers.prefetcher import Prefetcher
+from lightfast.context.tiers.results import Result
+from lightfast.context.tiers.tiers import Tiers
+from lightfast.context.tiers.view import View
 from lightfast.context.tree import Tree
-from lightfast.core.errors import InvalidArgument, NotFound, OutOfRange
-from lightfast.storage.database import Database
+from lightfast.core.errors import InvalidArgument, NotFound, OutOfRange, Unavailable
 from lightfast_link.path import Pattern, check_path, compile_pattern
 
 MAX_PATHS = 10_000
+_TRIES = 5
 SEARCH_OFF_LOOP = 20_000
 """With more entries than this, a pattern without a place to begin is looked for in a thread."""
 
@@ -49,14 +57,22 @@ class Bounds:
 
 
 class Reader:
-    """Answers from the live tree what it can, and from the database what lies in the past."""
+    """Answers from the live tree what it can, and from the tiers below what lies in the past."""
 
-    def __init__(self, db: Database, tree: Tree, bounds: Bounds, moving: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, tiers: Tiers, tree: Tree, bounds: Bounds, moving: Callable[[], Iterable[str]], cache: Cache
+    ) -> None:
         """Take *moving*, which names the signals that have not settled."""
-        self._db = db
+        self.search: Callable[..., Awaitable[list[Held]]] = _in_thread
+        """Runs a long search off the loop."""
+        self._cache = cache
+        self._tiers = tiers
         self._moving = moving
         self._tree = tree
         self._bounds = bounds
+        self.ahead = Prefetcher(self._guessed, enabled=tiers.options.prefetch)
+        """Reads ahead what is likely to be asked for."""
+        self.ahead.warm = cache.warm
 
     async def read(
         self,
@@ -67,6 +83,7 @@ class Reader:
         event_axis: bool,
         asked: int,
         page_token: str,
+        client: str = "",
     ) -> Page:
         """Return one page; see `Store.read`."""
         count = page_size(asked, 1000, 10_000)
@@ -81,10 +98,13 @@ class Reader:
         else:
             live = at_revision is None and at_time is None
             if live:
+                if self._cache.cold and names:
+                    self.ahead.saw_live(client, names)
                 return await self._first_live(names, wanted, count, query)
+            self.ahead.saw(client, _read_of(names, pattern, at_revision, at_time, count, event_axis=event_axis))
             token = await self._start(at_revision, at_time, event_axis, query)
         self._bounds.check(token.revision)
-        entries, more = await self._past(names, wanted, token, count)
+        entries, archived, more = await self._past(names, wanted, token, count)
         if live:
             entries = self._with_signals(entries, names, wanted, token.after, more)
         self._bounds.check(token.revision)  # it may have been dropped while it was read
@@ -92,7 +112,7 @@ class Reader:
             last = entries[-1].path if more else None
             _missing([name for name in names if last is None or name <= last], {entry.path for entry in entries})
         following = _replace(token, entries[-1].path) if more else ""
-        return Page(tuple(entries), token.revision, following, self._bounds.oldest, "history")
+        return Page(tuple(entries), token.revision, following, self._bounds.oldest, "history", archived)
 
     async def _start(self, at_revision: int | None, at_time: int | None, event_axis: bool, query: int) -> Token:
         bounds = self._bounds
@@ -103,14 +123,14 @@ class Reader:
                 await self._check_kept(at_time)
             return Token(query, bounds.revision, "", at_time)
         last = bounds.revision
-        revision = await self._db.read(lambda connection: history.revision_at(connection, at_time, last))
+        revision = await self._tiers.run(lambda view: view.revision_at(at_time, last))
         return Token(query, revision, "")
 
     async def _check_kept(self, time: int) -> None:
         """Raise `OutOfRange` for an event time before what was dropped: what is left then tells half of it."""
         oldest = self._bounds.oldest
-        rows = await self._db.query("SELECT record_time FROM transactions WHERE revision = ?", (oldest,))
-        if rows and time < rows[0][0]:
+        head = await self._tiers.run(lambda view: view.head(oldest))
+        if head is not None and time < head.record_time:
             raise OutOfRange(
                 f"history before revision {oldest} was dropped, and that time lies before it",
                 metadata={"compact_revision": str(oldest), "store_id": self._bounds.store_id},
@@ -118,19 +138,24 @@ class Reader:
             )
 
     async def _first_live(self, names: list[str], wanted: Pattern | None, count: int, query: int) -> Page:
-        revision = self._bounds.revision
-        if wanted is not None and _is_search(wanted) and len(self._tree) > SEARCH_OFF_LOOP:
-            known = self._tree.entries.copy()
-            entries = await asyncio.get_running_loop().run_in_executor(None, _search, known, names, wanted)
-        else:
-            entries = self._live(names, wanted, count + 1)
-        more = _cut(entries, count)
-        if wanted is None:
-            _missing(names, self._tree.entries)
-        following = write_token(Token(query, revision, entries[-1].path)) if more else ""
-        return Page(tuple(entries), revision, following, self._bounds.oldest, "live")
+        for _ in range(_TRIES):
+            revision = self._bounds.revision
+            if wanted is not None and _is_search(wanted) and len(self._tree) > SEARCH_OFF_LOOP:
+                held = await self.search(_search, self._tree.entries.copy(), names, wanted)
+            else:
+                held = self._live(names, wanted, count + 1)
+            more = _cut(held, count)
+            if wanted is None:
+                _missing(names, self._tree.entries)
+                for each in held:
+                    self._cache.use(each.path)
+            entries = await self._cache.load(held)
+            if None not in entries:
+                following = write_token(Token(query, revision, held[-1].path)) if more else ""
+                return Page(tuple(entries), revision, following, self._bounds.oldest, "live")  # type: ignore[arg-type]
+        raise Unavailable("what was asked for was overwritten while it was read, again and again", retry_after=1.0)
 
-    def _live(self, names: list[str], wanted: Pattern | None, count: int) -> list[Entry]:
+    def _live(self, names: list[str], wanted: Pattern | None, count: int) -> list[Held]:
         entries = [] if wanted is None else self._tree.select(wanted, count)
         if names:
             tree = self._tree.entries
@@ -140,23 +165,57 @@ class Reader:
 
     async def _past(
         self, names: list[str], wanted: Pattern | None, token: Token, count: int
-    ) -> tuple[list[Entry], bool]:
+    ) -> tuple[list[Entry], frozenset[str], bool]:
+        """Return a page of entries, the paths of those from the archive, and whether more follow."""
+        key = (tuple(names), wanted and wanted.text, token.revision, token.number, token.after, count)
+        entries, archived, more = await self._kept(key, lambda: self._from_tiers(names, wanted, token, count))
+        return list(entries), archived, more
+
+    async def _kept(self, key: Hashable, read: Callable[[], Awaitable[Result]], *, ahead: bool = False) -> Result:
+        """Return the result that is kept for *key*, or else what *read* returns, and keep it."""
+        results = self._tiers.results
+        result = None if ahead else results.get(key)
+        if result is None:
+            generation = results.generation
+            result = await read()
+            results.put(key, result, generation, ahead=ahead)
+        return result
+
+    async def _guessed(self, read: Read) -> None:
+        """Make a read that is likely to come."""
+        names, pattern, count = read.place
+        if read.axis == "revision" and not self._bounds.oldest <= read.at <= self._bounds.revision:
+            return
+        wanted = compiled(pattern) if pattern else None
+        at_revision, at_time = (read.at, None) if read.axis == "revision" else (None, read.at)
+        token = await self._start(at_revision, at_time, read.axis == "event", 0)
+        key = (names, pattern or None, token.revision, token.number, token.after, count)
+        if key not in self._tiers.results and token.revision >= self._bounds.oldest:
+            await self._kept(key, lambda: self._from_tiers(list(names), wanted, token, count), ahead=True)
+
+    async def _from_tiers(self, names: list[str], wanted: Pattern | None, token: Token, count: int) -> Result:
         remaining = [name for name in names if name > token.after]
 
-        def read(connection: Any) -> tuple[list[Entry], bool]:
-            limit = history.limit_of(connection, token.revision)
+        def read(view: View) -> Result:
+            limit = view.limit_of(token.revision)
             entries: list[Entry] = []
+            archived: set[str] = set()
             more = False
             if wanted is not None:
-                entries, more = history.page(connection, wanted, token.after, count, limit, token.number)
+                entries, more = view.page(wanted, token.after, count, limit, token.number, archived)
             if remaining:
                 last = entries[-1].path if more else None
                 named = [name for name in remaining if last is None or name <= last]
-                entries += history.exact(connection, named, limit, token.number)
+                found, cut = view.exact(named, limit, token.number, archived)
+                entries += found
                 entries.sort(key=_path)
-            return entries, _cut(entries, count) or more
+                if cut and found:
+                    entries = [entry for entry in entries if entry.path <= found[-1].path]
+                    more = True
+            more = _cut(entries, count) or more
+            return Result(tuple(entries), frozenset(archived), more)
 
-        return await self._db.read(read)
+        return await self._tiers.run(read, paged=True)
 
     def _with_signals(
         self, entries: list[Entry], names: list[str], wanted: Pattern | None, after: str, more: bool
@@ -167,7 +226,7 @@ class Reader:
         listed = set(names)
         for path in self._moving():
             entry = self._tree.entries.get(path)
-            if entry is None or entry.revision or path <= after or (end is not None and path > end):
+            if type(entry) is not Entry or entry.revision or path <= after or (end is not None and path > end):
                 continue
             if path in listed or (wanted is not None and wanted.matches(path)):
                 found[path] = entry
@@ -189,19 +248,14 @@ class Reader:
         if first >= min(before - 1, last):
             return HistoryPage((), token.revision, "", bounds.oldest)
 
-        def read(connection: Any) -> tuple[list[Transaction], bool]:
-            floor = history.limit_of(connection, first) if first else 1
-            limit = history.limit_of(connection, min(before - 1, last))
-            found, more = history.newest(connection, wanted, floor, limit, count)
-            rows = [row for _, listed in found for row in listed]
-            return history.build(connection, [revision for revision, _ in found], rows), more
-
-        transactions, more = await self._db.read(read)
+        last = min(before - 1, last)
+        transactions, more, gaps = await trail.newest(self._tiers.past, wanted, first, last, token.revision, count)
         kept = [transaction for transaction in transactions if transaction.revision > bounds.oldest]
         following = ""
         if more and len(kept) == len(transactions):
             following = write_token(Token(query, token.revision, "", kept[-1].revision))
-        return HistoryPage(tuple(kept), token.revision, following, bounds.oldest)
+        missing = tuple(gap for gap in gaps if gap.last > bounds.oldest)
+        return HistoryPage(tuple(kept), token.revision, following, bounds.oldest, missing)
 
     async def replay(self, after: int, until: int, limit: int) -> list[Transaction]:
         """Return whole transactions, oldest first; see `Store.replay`."""
@@ -209,7 +263,7 @@ class Reader:
         until = min(until, self._bounds.revision)
         if until <= after or limit <= 0:
             return []
-        found = await self._db.read(lambda connection: history.transactions(connection, after, until, limit))
+        found = await trail.replay(self._tiers.past, after, until, limit)
         self._bounds.check(after)
         return found
 
@@ -244,16 +298,28 @@ def _missing(names: list[str], found: Container[str]) -> None:
             )
 
 
-def _cut(entries: list[Entry], count: int) -> bool:
+def _cut(entries: list[Entry] | list[Held], count: int) -> bool:
     """Shorten *entries* to a page; say whether anything was cut off."""
     size = 0
     for index, entry in enumerate(entries):
-        size += 200 + text_size(entry.path) + size_of(entry.value)
-        size += 0 if entry.reported is None else size_of(entry.reported)
+        if type(entry) is Stub:
+            size += 200 + text_size(entry.path) + entry.size
+        elif type(entry) is Entry:
+            size += 200 + text_size(entry.path) + size_of(entry.value)
+            size += 0 if entry.reported is None else size_of(entry.reported)
         if index and (index == count or size > history.MAX_PAGE_SIZE):
             del entries[index:]
             return True
     return False
+
+
+def _read_of(
+    names: list[str], pattern: str, at_revision: int | None, at_time: int | None, count: int, *, event_axis: bool
+) -> Read:
+    """Return what the prefetcher learns of a read."""
+    axis = "event" if event_axis else "record"
+    place = Place(tuple(names), pattern, count)
+    return Read(place, "revision", at_revision) if at_revision is not None else Read(place, axis, at_time or 0)
 
 
 def _replace(token: Token, after: str) -> str:
@@ -265,7 +331,11 @@ def _is_search(wanted: Pattern) -> bool:
     return wanted.prefix == "/" and wanted.text.startswith("//") and wanted.text != "//"
 
 
-def _search(known: dict[str, Entry], names: list[str], wanted: Pattern) -> list[Entry]:
+async def _in_thread(function: Callable[..., list[Held]], *arguments: Any) -> list[Held]:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+def _search(known: dict[str, Held], names: list[str], wanted: Pattern) -> list[Held]:
     """Return the entries of *known* that match, or are named; in a thread, for it may take long."""
     matches = wanted.matches
     found = {path for path in known if matches(path)}
@@ -273,5 +343,5 @@ def _search(known: dict[str, Entry], names: list[str], wanted: Pattern) -> list[
     return [known[path] for path in sorted(found)]
 
 
-def _path(entry: Entry) -> str:
+def _path(entry: Held) -> str:
     return entry.path

@@ -48,23 +48,46 @@ class Child(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries ordered by path, all as of *revision*; *tier* is `live` or `history`."""
+    """Entries ordered by path, all as of *revision*.
+
+    *tier* is where they come from, `live` or `history`; those at the paths *archived* come from the `archive`.
+    """
 
     entries: tuple[Entry, ...]
     revision: int
     next_page_token: str
     oldest_revision: int
     tier: str
+    archived: frozenset[str] = frozenset()
+
+    def tier_of(self, entry: Entry) -> str:
+        """Return where *entry* of this page comes from."""
+        if entry.path in self.archived:
+            return "archive"
+        return self.tier if entry.revision else "live"  # what has not settled has no past
+
+
+class Gap(NamedTuple):
+    """A part of the history that cannot be read: revisions, the frame they lie in, and what is wrong with it."""
+
+    first: int
+    last: int
+    frame: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Transactions, newest first, each with the events that match, read as of *revision*."""
+    """Transactions, newest first, each with the events that match, read as of *revision*.
+
+    What was there before an event may be *missing*, too, where it lies in such a gap.
+    """
 
     transactions: tuple[Transaction, ...]
     revision: int
     next_page_token: str
     oldest_revision: int
+    missing: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,18 @@ sees what could still be lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from lightfast.context import declarations as declared
+from lightfast.context import drafting
+from lightfast.context.cache import DEFAULT_SIZE, Cache
 from lightfast.context.codec import decode_answer, encode_answer
-from lightfast.context.compaction import compact
 from lightfast.context.declarations import Declarations
+from lightfast.context.draft import Draft
 from lightfast.context.entry import Declaration, Entry, Event, Mutation, Precondition, Transaction
 from lightfast.context.head import Changes, Head
 from lightfast.context.leased import Leased
@@ -28,18 +31,18 @@ from lightfast.context.reader import Bounds, Reader, compiled
 from lightfast.context.records import (
     Applied,
     Child,
-    Compacted,
     Feed,
-    HistoryPage,
-    Page,
     Published,
     RequestKey,
-    Undone,
     check_texts,
 )
 from lightfast.context.settle import IDLE, Settler
 from lightfast.context.signals import Signals
-from lightfast.context.undoer import Target, Undoer
+from lightfast.context.store_past import PastMethods
+from lightfast.context.suggest import suggest
+from lightfast.context.tiers.shelf import Frames
+from lightfast.context.tiers.tiers import TierOptions, Tiers
+from lightfast.context.undoer import Undoer
 from lightfast.core.clock import SYSTEM, Clock
 from lightfast.core.errors import InvalidArgument, LightfastError, NotFound
 from lightfast.core.tasks import TaskGroup
@@ -54,10 +57,12 @@ __all__ = ["Applied", "Feed", "RequestKey", "Store"]
 log = structlog.get_logger("lightfast.context")
 
 
-class Store:
+class Store(PastMethods):
     """Open one with `await Store.open(db)`. *bus* takes the news, *leases* are the ones that live."""
 
-    def __init__(self, db: Database, clock: Clock, bus: Feed | Bus, loaded: Any, settle_after: float) -> None:
+    def __init__(
+        self, db: Database, clock: Clock, bus: Feed | Bus, loaded: Any, settle_after: float, size: int, tiers: Tiers
+    ) -> None:
         """Use `open`."""
         self.store_id = db.store_id
         self.bus = bus
@@ -66,7 +71,11 @@ class Store:
         self._declarations = Declarations()
         self._declarations.change(loaded.declarations, ())
         self._bounds = Bounds(db.store_id, loaded.revision, loaded.oldest)
-        self._head = Head(loaded.tree)
+        self.tiers = tiers
+        self.cache = Cache(db, loaded.tree, size)
+        self._head = Head(loaded.tree, self.cache)
+        self.peek = loaded.tree.entries.get
+        """Returns the live entry at a path, or the `Stub` that stands for it: `cache.load` has the entry."""
         self.visit = self._head.tree.visit
         """Yields the paths of live entries that match a compiled pattern, a few at a time; see `Tree.visit`."""
         self._tasks = TaskGroup("store")
@@ -82,28 +91,43 @@ class Store:
             self._committed,
         )
         self._settler = Settler(self._settle, self._tasks, idle=settle_after)
+        self._turns = drafting.Turns()
         self._signals = Signals(self._head, self._declarations, self._settler, clock)
-        self._reader = Reader(db, self._head.tree, self._bounds, self._settler.moving)
+        self._reader = Reader(tiers, self._head.tree, self._bounds, self._settler.moving, self.cache)
         self._leased = Leased(loaded.tree.entries.values())
-        self._undoer = Undoer(db, self._head, self._bounds, self._ledger, self._requests, self.leases)
+        self._undoer = Undoer(tiers, self._head, self._bounds, self._ledger, self._requests, self.leases)
 
     @classmethod
     async def open(
-        cls, db: Database, *, clock: Clock = SYSTEM, bus: Feed | Bus | None = None, settle_after: float = IDLE
+        cls,
+        db: Database,
+        *,
+        clock: Clock = SYSTEM,
+        bus: Feed | Bus | None = None,
+        settle_after: float = IDLE,
+        cache_size: int = DEFAULT_SIZE,
+        archive: Frames | None = None,
+        tiers: TierOptions | None = None,
     ) -> Store:
-        """Read the live tree and go on where the last store ended; *settle_after* is in seconds."""
+        """Read the live tree and go on where the last store ended.
+
+        *settle_after* is in seconds; *cache_size* is the most bytes that values nobody lives with take in memory.
+        History moves to *archive* once `tiers.start` is called, as the options *tiers* say.
+        """
         from lightfast.context.watch import Bus as WatchBus  # it needs the records of this floor first
 
         loaded = await db.read(load)
         bus = WatchBus(db.store_id) if bus is None else bus
         if isinstance(bus, WatchBus):
             bus.revision = max(bus.revision, loaded.revision)
-        store = cls(db, clock, bus, loaded, settle_after)
+        store = cls(db, clock, bus, loaded, settle_after, cache_size, Tiers(db, clock, archive, tiers))
         await store._requests.start()
         return store
 
     async def close(self) -> None:
         """Settle what moves and wait for what is being written; the database stays open."""
+        await self._reader.ahead.close()
+        await self.tiers.close()
         await self._settler.close()
         await self._ledger.drain()
         await self._requests.close()
@@ -118,6 +142,10 @@ class Store:
     def oldest_revision(self) -> int:
         """Return the oldest revision that can be read; everything after it can be replayed."""
         return self._bounds.oldest
+
+    def use(self, search: Callable[..., Awaitable[Any]]) -> None:
+        """Let *search* run what would take the loop too long: a function and its arguments, in a thread."""
+        self._reader.search = search
 
     @property
     def entry_count(self) -> int:
@@ -150,6 +178,8 @@ class Store:
         another floor to write in the same unit of work. *trusted* is for the engine: reports are
         allowed, access and range are not enforced.
 
+        The writes of one origin are committed in the order they came.
+
         Raises `InvalidArgument`, `OutOfBounds`, `Denied` (READ_ONLY), `NotFound` (PATH_UNDECLARED,
         LEASE_GONE), `AlreadyExists` (TARGET_TAKEN, REQUEST_ID_REUSED), `Conflict` (PRECONDITION_FAILED,
         PATH_OWNED), `FailedPrecondition` (PRECONDITION_REQUIRED), `Exhausted` (DISK_FULL, STORE_BUSY) and
@@ -181,36 +211,53 @@ class Store:
         validate_only: bool,
     ) -> Applied:
         """Do what `apply` says; the answer to *request* is written in the same unit of work."""
-        if lease and lease not in self.leases:
-            raise NotFound(
-                f"there is no lease {lease}: it has expired or was closed; open a new one", reason="LEASE_GONE"
-            )
         if unit is None and self._signals.only(mutations):
-            applied = self._apply_signals(mutations, origin, preconditions, lease, validate_only, trusted)
+            async with self._turns.of(origin, large=False):
+                self._check_lease(lease)
+                applied = self._apply_signals(mutations, origin, preconditions, lease, validate_only, trusted)
             if request is not None:
                 await self._ledger.remember(self._answer(request, applied))
             return applied
+        self._check_lease(lease)
         check_texts(origin, label, group)
         if cause and not trusted and not 0 < cause <= self.revision:
             raise InvalidArgument(
                 f"the cause {cause} is no revision: the last one is {self.revision}; leave it out where there is none",
                 field="cause_revision",
             )
-        while True:
+        if self.cache.cold and (ready := self.cache.ready(mutations, [each.path for each in preconditions])):
+            await ready
+
+        def begin() -> Draft:
             draft = self._ledger.draft(origin, cause, group, label, lease, trusted)
             if preconditions:
                 check_preconditions(self._head, preconditions)
                 draft.conditions = {condition.path for condition in preconditions}
-            draft.add(mutations)
-            entries = draft.entries()
-            if validate_only:
-                return Applied(0, entries)
-            if not draft.events and unit is None and request is None:
-                return Applied(self.revision, ())
-            applied = Applied(draft.revision if draft.events else self.revision, entries)
-            answer = None if request is None else self._answer(request, applied)
-            if (written := await self._ledger.written(self._ledger.put(draft, unit, answer))) is not None:
+            return draft
+
+        large = len(mutations) > drafting.SLICE
+        while True:
+            async with self._turns.of(origin, large=large):
+                draft = await drafting.made(self._ledger, begin, partial(drafting.add, mutations=mutations))
+                self._check_lease(lease)  # leases end, and signals move, without a commit
+                if large:
+                    check_preconditions(self._head, preconditions)
+                entries = draft.entries()
+                if validate_only:
+                    return Applied(0, entries)
+                if not draft.events and unit is None and request is None:
+                    return Applied(self.revision, ())
+                applied = Applied(draft.revision if draft.events else self.revision, entries)
+                answer = None if request is None else self._answer(request, applied)
+                future = self._ledger.put(draft, unit, answer)
+            if (written := await self._ledger.written(future)) is not None:
                 return applied if draft.events else Applied(written, entries)
+
+    def _check_lease(self, lease: str) -> None:
+        if lease and lease not in self.leases:
+            raise NotFound(
+                f"there is no lease {lease}: it has expired or was closed; open a new one", reason="LEASE_GONE"
+            )
 
     def _answer(self, request: RequestKey, applied: Applied) -> tuple[Any, ...]:
         """Return the row that keeps *applied* for who asks again."""
@@ -253,80 +300,27 @@ class Store:
 
     def get(self, path: str) -> Entry | None:
         """Return the live entry at *path*."""
-        return self._head.tree.entries.get(path)
+        return self.cache.get(path)
 
     def select(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
         """Return the live entries that match, ordered by path; at most *limit* of those after the path *after*."""
-        return self._head.tree.select(compiled(pattern), limit, after)
+        return self._head.tree.whole(self._head.tree.select(compiled(pattern), limit, after))
+
+    async def entries(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
+        """Return what `select` does, and read off the loop what is not in memory; it does not stay there."""
+        held = self._head.tree.select(compiled(pattern), limit, after)
+        found = await self.cache.load(held, keep=False)
+        # Of what was overwritten meanwhile, and forgotten as it was, what is there now.
+        now = [entry or self.get(each.path) for each, entry in zip(held, found, strict=True)]
+        return [entry for entry in now if entry is not None]
+
+    def resident(self, pattern: str) -> list[Entry]:
+        """Return those of the live entries that match and are in memory; all that applications are to answer are."""
+        return [each for each in self._head.tree.select(compiled(pattern)) if type(each) is Entry]
 
     def children(self, path: str) -> list[Child]:
         """Return the children of *path*, ordered by path."""
         return self._head.tree.children(path)
-
-    async def read(
-        self,
-        paths: Sequence[str] = (),
-        pattern: str = "",
-        at_revision: int | None = None,
-        at_time: int | None = None,
-        event_axis: bool = False,
-        page_size: int = 0,
-        page_token: str = "",
-    ) -> Page:
-        """Return one page of entries; all pages of one reading show one revision.
-
-        *at_time* is in nanoseconds since 1970, of recording or, with *event_axis*, of happening.
-        Raises `NotFound` (a path that does not exist, unless a pattern is given), `InvalidArgument`,
-        `OutOfRange` (REVISION_COMPACTED, REVISION_FUTURE).
-        """
-        return await self._reader.read(paths, pattern, at_revision, at_time, event_axis, page_size, page_token)
-
-    async def history(
-        self, pattern: str, after: int = 0, until: int = 0, page_size: int = 0, page_token: str = ""
-    ) -> HistoryPage:
-        """Return one page of past transactions, newest first, with the events that match.
-
-        An entry's history goes on along its moves.
-        """
-        return await self._reader.history(pattern, after, until, page_size, page_token)
-
-    async def replay(self, after_revision: int, until_revision: int, limit: int) -> list[Transaction]:
-        """Return whole transactions after *after_revision*, oldest first: at most *limit*, about 2 MiB, at least one.
-
-        Raises `OutOfRange` where they are no longer kept.
-        """
-        return await self._reader.replay(after_revision, until_revision, limit)
-
-    async def undo(
-        self,
-        *,
-        group: str = "",
-        run: str = "",
-        revision: int = 0,
-        origin: str,
-        validate_only: bool = False,
-        request: RequestKey | None = None,
-    ) -> Undone:
-        """Take back a group, a run or a revision, with all that it caused.
-
-        Where others have written the same paths since, nothing is done and their entries are returned. Under a
-        mount it is an ordinary wish. Raises `NotFound` (UNDO_TARGET_UNKNOWN), `OutOfRange` for what was compacted,
-        `Conflict` (PATH_OWNED), and `FailedPrecondition` (ALREADY_UNDONE, or NOT_UNDONE for a redo).
-        """
-        return await self._undoer.run(Target(group, run, revision), origin, validate_only, request)
-
-    async def redo(
-        self,
-        *,
-        group: str = "",
-        run: str = "",
-        revision: int = 0,
-        origin: str,
-        validate_only: bool = False,
-        request: RequestKey | None = None,
-    ) -> Undone:
-        """Take an undo back; *revision* is the undone one, or that of the undo."""
-        return await self._undoer.run(Target(group, run, revision, redo=True), origin, validate_only, request)
 
     async def declare(self, declarations: Sequence[Declaration], remove: Sequence[str] = (), *, owner: str) -> None:
         """Add declarations, over those of the same pattern, and take away those of *remove*; then they are durable."""
@@ -366,9 +360,9 @@ class Store:
         """Return the mount that *path* lies under, or the empty text."""
         return self._declarations.mount_of(path)
 
-    async def compact(self, revision: int) -> Compacted:
-        """Drop what only revisions before *revision* need, and return the oldest one left and the rows dropped."""
-        return await compact(self._db, self._bounds, revision)
+    def suggest(self, path: str) -> str:
+        """Return ` Did you mean …?` with an entry or a declared pattern close to *path*, or the empty text."""
+        return suggest(path, self._head.tree, self._declarations.under(self.mount_of(path)))
 
     async def drain(self) -> None:
         """Wait until everything that was applied so far is durable, or has failed."""

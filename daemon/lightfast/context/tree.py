@@ -7,11 +7,12 @@ something below it has a record of its children, whose keys are the paths themse
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from lightfast.context.entry import Entry
 from lightfast.context.records import Child
+from lightfast.context.stub import Held, Stub
 from lightfast_link.path import Pattern, compile_pattern, decode_segment, parent
 
 VISITED = 1000
@@ -19,12 +20,17 @@ VISITED = 1000
 
 
 class Tree:
-    """Entries by path; `entries` may be read directly, and is written only here."""
+    """Entries by path; `entries` may be read directly, and is written only here.
 
-    __slots__ = ("_children", "_sorted", "entries")
+    Where a `Stub` stands for an entry, *recall* brings it back; *cold* is how many there are.
+    """
+
+    __slots__ = ("_children", "_sorted", "cold", "entries", "recall")
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, Held] = {}
+        self.cold = 0
+        self.recall: Callable[[Sequence[Stub]], list[Entry]] = _nowhere
         self._children: dict[str, dict[str, None]] = {}
         self._sorted: dict[str, list[str]] = {}
 
@@ -33,22 +39,49 @@ class Tree:
 
     def put(self, path: str, entry: Entry) -> None:
         """Set the entry at *path*."""
-        if path not in self.entries:
+        old = self.entries.get(path)
+        if old is None:
             self._link(path)
+        elif type(old) is Stub:
+            self.cold -= 1
         self.entries[path] = entry
 
-    def load(self, entries: Iterable[Entry]) -> None:
-        """Set many entries."""
+    def cool(self, stub: Stub) -> None:
+        """Let *stub* stand for the entry at its path."""
+        self.entries[stub.path] = stub
+        self.cold += 1
+
+    def load(self, entries: Iterable[Held]) -> None:
+        """Set many entries, at paths that have none."""
         mine = self.entries
         for entry in entries:
             self._link(entry.path)
             mine[entry.path] = entry
+            if type(entry) is Stub:
+                self.cold += 1
 
-    def remove(self, path: str) -> Entry | None:
+    def get(self, path: str) -> Entry | None:
+        """Return the entry at *path*."""
+        entry = self.entries.get(path)
+        if type(entry) is Stub:
+            return self.recall((entry,))[0]
+        return entry  # type: ignore[return-value]  # no stub
+
+    def whole(self, held: Sequence[Held]) -> list[Entry]:
+        """Return the entries that *held* stands for."""
+        stubs = [each for each in held if type(each) is Stub] if self.cold else None
+        if not stubs:
+            return list(held)  # type: ignore[arg-type]  # no stubs
+        found = iter(self.recall(stubs))
+        return [next(found) if type(each) is Stub else each for each in held]  # type: ignore[misc]
+
+    def remove(self, path: str) -> Held | None:
         """Take the entry at *path* away, and return it."""
         entry = self.entries.pop(path, None)
         if entry is None:
             return None
+        if type(entry) is Stub:
+            self.cold -= 1
         above = parent(path)
         self._sorted.pop(above, None)
         while path not in self._children and path not in self.entries:
@@ -86,14 +119,14 @@ class Tree:
         """Return the last segments of the children of *path*, at most *most* of them."""
         return {child[child.rfind("/") + 1 :] for child in islice(self._children.get(path, ()), most)}
 
-    def select(self, pattern: Pattern, limit: int | None = None, after: str = "") -> list[Entry]:
-        """Return the entries that match, ordered by path, at most *limit* of those after *after*."""
+    def select(self, pattern: Pattern, limit: int | None = None, after: str = "") -> list[Held]:
+        """Return what matches, ordered by path, at most *limit* of those after *after*."""
         if pattern.exact:
             entry = self.entries.get(pattern.text)
             return [entry] if entry is not None and pattern.text > after and limit != 0 else []
         if limit is None and not after:
             return self._select_all(pattern)
-        found: list[Entry] = []
+        found: list[Held] = []
         if limit == 0:
             return found
         for path in self._walk(pattern, after):
@@ -103,7 +136,7 @@ class Tree:
                     break
         return found
 
-    def _select_all(self, pattern: Pattern) -> list[Entry]:
+    def _select_all(self, pattern: Pattern) -> list[Held]:
         """Select without a bound: to sort what was found is faster than to walk in order."""
         entries = self.entries
         found = list(entries) if pattern.text == "//" else [path for paths in self.visit(pattern) for path in paths]
@@ -228,6 +261,10 @@ def _levels(pattern: Pattern) -> list[_Level] | None:
         return None  # a list or a range may hold a slash; such patterns are matched as a whole
     parts = text.split("/")
     return [_Level(parts[depth], "/".join(parts[: depth + 1])) for depth in range(1, len(parts))]
+
+
+def _nowhere(stubs: Sequence[Stub]) -> list[Entry]:
+    raise LookupError(f"{stubs[0].path} is not in memory, and there is nowhere to read it from")
 
 
 def _subtree(prefix: str) -> str:

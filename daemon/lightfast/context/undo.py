@@ -7,16 +7,21 @@ undone already, and the undo of it, cancel each other out and are looked through
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from lightfast.context.codec import decode
 from lightfast.context.draft import Draft
+from lightfast.context.drafting import SLICE
 from lightfast.context.entry import Entry
 from lightfast.context.kinds import GONE, Kind
 from lightfast.context.preconditions import same
+from lightfast.context.tiers import takes
+from lightfast.context.tiers.blocks import MAX_SIZE as MAX_BLOCK
+from lightfast.context.tiers.blocks import named
+from lightfast.context.tiers.view import Found, View
 from lightfast.core.errors import InvalidArgument
 
 MAX_ROWS = 100_000
@@ -59,10 +64,10 @@ class Plan(NamedTuple):
     undone_by: int = 0
 
 
-def plan(connection: Any, *, group: str, run: str, revision: int, redo: bool, oldest: int) -> Plan:
-    """Return the plan for the given target; for `Database.read`."""
-    targets = _targets(connection, group, run, revision)
-    undone, active = _undos(connection)
+def plan(view: View, *, group: str, run: str, revision: int, redo: bool, oldest: int) -> Plan:
+    """Return the plan for the given target; for `Tiers.run`."""
+    targets = _targets(view, group, run, revision)
+    undone, active = _undos(view.connection)
     if redo:
         wanted = set(targets)
         chosen = [by for by, took in active.items() if by in wanted or wanted & set(took)]
@@ -71,25 +76,28 @@ def plan(connection: Any, *, group: str, run: str, revision: int, redo: bool, ol
     if not chosen:
         by = max((by for by, took in active.items() if not redo and not set(took).isdisjoint(targets)), default=0)
         return Plan(bool(targets), undone_by=by)
-    taken = [each for each in _with_effects(connection, chosen) if each not in undone]
+    taken = [each for each in _with_effects(view, chosen) if each not in undone]
     if min(taken) <= oldest:
         return Plan(True, too_old=min(taken))
-    return _plan(connection, taken, undone, active)
+    return _plan(view, taken, undone, active)
 
 
-def _targets(connection: Any, group: str, run: str, revision: int) -> list[int]:
+def _targets(view: View, group: str, run: str, revision: int) -> list[int]:
     if revision:
-        query, params = "SELECT revision FROM transactions WHERE revision = ?", (revision,)
-        return [found for (found,) in connection.execute(query, params)]
-    query = "SELECT json_group_array(revision) FROM transactions WHERE grp = ?"
+        return [] if view.head(revision) is None else [revision]
+    query = "SELECT json_group_array(revision) FROM transactions WHERE grp = :name"
+    names = ["g" + group]
     if run:
         query = (
-            "SELECT json_group_array(revision) FROM transactions WHERE (grp = ?1 AND grp <> '')"
-            " OR origin = 'operation:' || ?1"
+            "SELECT json_group_array(revision) FROM transactions WHERE (grp = :name AND grp <> '')"
+            " OR origin = 'operation:' || :name"
         )
-    for (text,) in connection.execute(query, (run or group,)):
-        return list(_parse(text))
-    return []
+        names = ["g" + run, "ooperation:" + run]
+    found = list(view.text(query, name=run or group) or ())
+    if view.border:
+        for block in view.blocks(takes.frames_named(view, names)):
+            found += [head.revision for head in block.heads() if not named(head).isdisjoint(names)]
+    return found
 
 
 def _undos(connection: Any) -> tuple[set[int], dict[int, tuple[int, ...]]]:
@@ -98,7 +106,8 @@ def _undos(connection: Any) -> tuple[set[int], dict[int, tuple[int, ...]]]:
     active: dict[int, tuple[int, ...]] = {}
     query = (
         "SELECT json_group_array(json_array(revision, json(undone))) FROM"
-        " (SELECT revision, undone FROM transactions WHERE undone IS NOT NULL ORDER BY revision DESC)"
+        " (SELECT revision, undone FROM transactions WHERE undone IS NOT NULL"
+        " UNION ALL SELECT revision, undone FROM block_undos ORDER BY revision DESC)"
     )
     for (text,) in connection.execute(query):
         for by, took in _parse(text):
@@ -108,26 +117,32 @@ def _undos(connection: Any) -> tuple[set[int], dict[int, tuple[int, ...]]]:
     return undone, active
 
 
-def _with_effects(connection: Any, revisions: list[int]) -> list[int]:
+def _with_effects(view: View, revisions: list[int]) -> list[int]:
     """Return *revisions* and all that they caused, newest first."""
     query = (
-        "WITH RECURSIVE taken(revision) AS (SELECT value FROM json_each(?) UNION"
+        "WITH RECURSIVE taken(revision) AS (SELECT value FROM json_each(:revisions) UNION"
         " SELECT t.revision FROM taken JOIN transactions t ON t.cause = taken.revision AND t.cause <> 0)"
-        " SELECT json_group_array(revision) FROM (SELECT revision FROM taken ORDER BY revision DESC)"
+        " SELECT json_group_array(revision) FROM taken"
     )
-    for (text,) in connection.execute(query, (_listed(revisions),)):
-        return list(_parse(text))
-    return []
+    taken = set(revisions)
+    fresh = taken
+    while fresh and view.border:
+        blocks = view.blocks(takes.caused(view, sorted(fresh)))
+        found = {head.revision for block in blocks for head in block.heads() if head.cause in fresh}
+        fresh = found - taken
+        taken |= fresh
+    found = view.text(query, revisions=_listed(sorted(taken)))
+    return sorted(found or (), reverse=True)
 
 
-def _plan(connection: Any, taken: list[int], undone: set[int], active: dict[int, tuple[int, ...]]) -> Plan:
+def _plan(view: View, taken: list[int], undone: set[int], active: dict[int, tuple[int, ...]]) -> Plan:
     mine = set(taken)
     rows: list[Row] = []
     before: dict[int, Entry | None] = {}
     latest: dict[str, Row] = {}
     conflicts: dict[str, Entry] = {}
     since: dict[str, int] = {}
-    for row, previous in _rows(connection, taken):
+    for row, previous in _rows(view, taken):
         path = row.entry.path
         if row.revision in mine:
             rows.append(row)
@@ -153,8 +168,11 @@ def _changed(row: Row, previous: Row | None) -> bool:
     return not same(row.entry.value, previous.entry.value)
 
 
-def _rows(connection: Any, taken: list[int]) -> list[tuple[Row, Row | None]]:
+def _rows(view: View, taken: list[int]) -> list[tuple[Row, Row | None]]:
     """Return every row since the first of *taken* at the paths they touched, each with the one before it."""
+    if view.border:
+        return _rows_of_both(view, taken)
+    connection = view.connection
     touched = (
         "WITH touched AS (SELECT path, min(row) AS since FROM history WHERE row IN ("
         " SELECT h.row FROM transactions t JOIN history h ON h.row >= t.first AND h.row < t.first + t.rows"
@@ -168,11 +186,7 @@ def _rows(connection: Any, taken: list[int]) -> list[tuple[Row, Row | None]]:
     bounds = (_listed(taken), MAX_ROWS)
     for count, size in connection.execute(touched + " SELECT count(*), sum(octet_length(entry))" + since, bounds):
         if count == MAX_ROWS or (size or 0) > MAX_SIZE:
-            raise InvalidArgument(
-                f"taking this back looks at more than {MAX_ROWS} changes, or {MAX_SIZE} bytes of them: undo less at "
-                "once, or set the values you want as the history shows them",
-                reason="UNDO_TOO_LARGE",
-            )
+            raise _too_large()
     query = (
         " SELECT '[' || group_concat('[' || row || ',' || revision || ',' || kind || ',' || json_quote(source) ||"
         " ',' || json_quote(path) || ',' || entry || ']') || ']'"
@@ -187,8 +201,43 @@ def _rows(connection: Any, taken: list[int]) -> list[tuple[Row, Row | None]]:
     return found
 
 
-def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> None:
+def _rows_of_both(view: View, taken: list[int]) -> list[tuple[Row, Row | None]]:
+    """Do what `_rows` does where part of it may lie in the archive."""
+    since: dict[str, int] = {}
+    for row, path in takes.rows_of(view, taken):
+        since[path] = min(row, since.get(path, row))
+    count, blocks = takes.later(view, since)
+    if count >= MAX_ROWS or len(blocks) * MAX_BLOCK > MAX_SIZE:
+        raise _too_large()
+    wanted = list(since.items())
+    previous = {
+        path: None if before is None else _row(before)
+        for (path, _), before in zip(wanted, view.latest(wanted), strict=True)
+    }
+    found: list[tuple[Row, Row | None]] = []
+    for each in takes.since(view, since, blocks):
+        this = _row(each)
+        found.append((this, previous[this.entry.path]))
+        previous[this.entry.path] = this
+    return found
+
+
+def _row(found: Found) -> Row:
+    return Row(found.row, found.entry.revision, found.kind, found.source or "", found.entry)
+
+
+def _too_large() -> InvalidArgument:
+    return InvalidArgument(
+        f"taking this back looks at more than {MAX_ROWS} changes, or {MAX_SIZE} bytes of them: undo less at "
+        "once, or set the values you want as the history shows them",
+        reason="UNDO_TOO_LARGE",
+    )
+
+
+def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> Iterator[None]:
     """Add to *draft* what takes the plan's rows back: moves first, then the values there were before.
+
+    Yields after slices of them, where the loop may have its turn.
 
     What went with a lease goes with it again only if that is one of *leases*, the living ones. Raises `Conflict`
     (PATH_OWNED) where somebody else has their hand on one of the paths.
@@ -209,7 +258,9 @@ def take_back(draft: Draft, plan: Plan, leases: Container[str]) -> None:
             draft.relocate(path, source)
         if path in wanted:
             wanted[source] = wanted.pop(path)
-    for path, entry in sorted(wanted.items()):
+    for number, (path, entry) in enumerate(sorted(wanted.items())):
+        if number and not number % SLICE:
+            yield
         if draft.declarations.rule(path).readonly:
             continue  # what only the application can change is not ours to take back
         old = draft.get(path)

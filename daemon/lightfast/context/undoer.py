@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from lightfast.context import undo
+from lightfast.context import drafting, undo
+from lightfast.context.draft import Draft
 from lightfast.context.head import Head
 from lightfast.context.ledger import Ledger
 from lightfast.context.reader import Bounds
 from lightfast.context.records import RequestKey, Undone
+from lightfast.context.tiers.tiers import Tiers
+from lightfast.context.tiers.view import View
 from lightfast.core.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
-from lightfast.storage.database import Database
 from lightfast.storage.requests import Requests
 
 _TRIES = 5
+_OWN = ("daemon", "transport")
+"""Who writes of the daemon itself. What the second moves later is the user's doing, and can be taken back."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -46,14 +51,14 @@ class Undoer:
 
     def __init__(
         self,
-        db: Database,
+        tiers: Tiers,
         head: Head,
         bounds: Bounds,
         ledger: Ledger,
         requests: Requests,
         leases: Container[str],
     ) -> None:
-        self._db = db
+        self._tiers = tiers
         self._head = head
         self._bounds = bounds
         self._ledger = ledger
@@ -77,11 +82,17 @@ class Undoer:
             plan = await self._plan(target)
             if plan.conflicts or not plan.rows:
                 return Undone(0, (), plan.conflicts)
-            if not self._fresh(plan):
+            await self._head.warm(plan.latest)
+            try:
+                draft = await drafting.made(
+                    self._ledger,
+                    partial(self._begun, target, plan, origin),
+                    partial(undo.take_back, plan=plan, leases=self._leases),
+                )
+                self._check_leases(draft)
+            except _OvertakenError:
                 await self._ledger.drain()
                 continue
-            draft = self._ledger.draft(origin, label=target.word, trusted=True, undone=plan.revisions)
-            undo.take_back(draft, plan, self._leases)
             if validate_only or not draft.events:
                 return Undone(0, plan.revisions if draft.events else ())
             answer: tuple[Any, ...] | None = None
@@ -98,12 +109,24 @@ class Undoer:
             retry_after=1.0,
         )
 
+    def _begun(self, target: Target, plan: undo.Plan, origin: str) -> Draft:
+        if not self._fresh(plan):
+            raise _OvertakenError
+        return self._ledger.draft(origin, label=target.word, trusted=True, undone=plan.revisions)
+
+    def _check_leases(self, draft: Draft) -> None:
+        """Raise where a lease ended while *draft* was made: nobody would take away what comes back under it."""
+        for event in draft.events:
+            lease = event.entry.lease
+            if lease and lease not in self._leases and (event.previous is None or event.previous.lease != lease):
+                raise _OvertakenError
+
     async def _plan(self, target: Target) -> undo.Plan:
         oldest = self._bounds.oldest
 
-        def read(connection: Any) -> undo.Plan:
+        def read(view: View) -> undo.Plan:
             return undo.plan(
-                connection,
+                view,
                 group=target.group,
                 run=target.run,
                 revision=target.revision,
@@ -111,7 +134,7 @@ class Undoer:
                 oldest=oldest,
             )
 
-        plan = await self._db.read(read)
+        plan = await self._tiers.run(read)
         if plan.too_old:
             raise OutOfRange(
                 f"revision {plan.too_old} can no longer be taken back: history before {oldest} was dropped",
@@ -123,17 +146,35 @@ class Undoer:
             )
         if not plan.revisions:
             raise _done_already(target, plan.undone_by)
+        if not target.redo and _is_housekeeping(plan, target.revision):
+            raise FailedPrecondition(
+                f"revision {target.revision} is the daemon's own housekeeping, of which nothing can be taken back: "
+                "set the values you want instead",
+                reason="UNDO_OF_HOUSEKEEPING",
+            )
         return plan
 
     def _fresh(self, plan: undo.Plan) -> bool:
         """Say whether the head still is where the plan found the paths it is about."""
         for path, row in plan.latest.items():
-            entry = self._head.get(path)
-            if entry is None and not row.gone:
+            revision = self._head.revision(path)
+            if revision is None and not row.gone:
                 return False
-            if entry is not None and entry.revision and (row.gone or entry.revision != row.revision):
+            if revision and (row.gone or revision != row.revision):
                 return False
         return True
+
+
+class _OvertakenError(Exception):
+    """The head is no longer where the plan found it."""
+
+
+def _is_housekeeping(plan: undo.Plan, revision: int) -> bool:
+    """Say whether *revision* is what the daemon tells of itself, or what it lays out where nothing was before."""
+    rows = [row for row in plan.rows if row.revision == revision]
+    if not rows or any(row.entry.origin not in _OWN for row in rows):
+        return False
+    return all(row.entry.origin == _OWN[0] or plan.before[row.row] is None for row in rows)
 
 
 def _done_already(target: Target, undone_by: int) -> FailedPrecondition:

@@ -88,7 +88,7 @@ async def watch(
                     yield batch
         elif snapshot is not None:
             for part, last in snapshot.parts():
-                events = tuple([Event(EventType.SET, entry) for entry in part])
+                events = tuple([Event(EventType.SET, entry) for entry in await snapshot.whole(part)])
                 yield Batch(events, current if last else 0, synced=last)
                 if not last:
                     await snapshot.rest()

@@ -9,6 +9,7 @@ import msgspec
 
 from lightfast.context.codec import text_size
 from lightfast.context.entry import Entry, Event, Transaction
+from lightfast.context.stub import Held, Stub
 from lightfast.core.errors import InvalidArgument
 from lightfast_link.path import Pattern, compile_pattern
 from lightfast_link.value import Value
@@ -168,11 +169,11 @@ def _map(value: dict[str, Value]) -> int:
 _SIZES: dict[type, Callable[[Any], int]] = {str: text_size, bytes: len, tuple: _vector, list: _list, dict: _map}
 
 
-def chunks(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
+def chunks(entries: Sequence[Held], limit: int) -> Iterator[Sequence[Held]]:
     """Cut *entries* into runs of at most *limit* entries and about `MAX_BATCH_SIZE`."""
     start = size = 0
     for index, entry in enumerate(entries):
-        size += entry_size(entry)
+        size += 80 + text_size(entry.path) + entry.size if type(entry) is Stub else entry_size(entry)  # type: ignore[arg-type]
         if index + 1 - start >= limit or size >= MAX_BATCH_SIZE:
             yield entries[start : index + 1]
             start, size = index + 1, 0

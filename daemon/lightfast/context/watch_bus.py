@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from lightfast.context.entry import Event, Transaction
-from lightfast.context.lanes import MAX_QUEUED_EVENTS, MAX_QUEUED_SIZE, Subscription, supersede
+from lightfast.context.lanes import MAX_QUEUED_EVENTS, MAX_QUEUED_SIZE, Subscription, after, supersede
 from lightfast.context.watch_batch import MAX_BATCH_EVENTS, MAX_BATCH_SIZE, Batch, Filter, WatchSpec, event_size
 from lightfast.core.errors import Unavailable
 
@@ -128,6 +128,7 @@ class Bus:
         self._ways: dict[tuple[_Group, ...], tuple[_Group, ...]] = {}
         self._pending: list[Transaction | _Join] = []
         self._signals: dict[str, Event] = {}
+        self._overtaken: dict[str, Event] = {}
         self._undo_groups: dict[int, str] = {}
         self._scheduled = False
         self._watchers = 0
@@ -144,6 +145,7 @@ class Bus:
             self.tap.transaction(transaction)
         if self._signals:
             supersede(self._signals, transaction.events)
+            supersede(self._overtaken, transaction.events)
         self._remember(transaction)
         self._pending.append(transaction)
         self._schedule()
@@ -153,11 +155,17 @@ class Bus:
         return self._undo_groups.get(revision)
 
     def signals(self, events: Sequence[Event]) -> None:
-        """Publish volatile updates; within one tick the latest of a path wins."""
+        """Publish volatile updates; within one tick the latest of a path wins, with what was there before the tick.
+
+        It does not take the place of what another wrote: who leaves out what it wrote itself, as an application its own
+        reports, would never hear of that.
+        """
         if self.tap is not None:
             self.tap.samples(events)
         for event in events:
-            self._signals[event.entry.path] = event
+            path = event.entry.path
+            earlier = self._signals.get(path)
+            self._signals[path] = event if earlier is None else self._conflated(path, earlier, event)
         self._schedule()
 
     def listen(
@@ -250,6 +258,13 @@ class Bus:
         if len(known) > 2 * MAX_GROUPS:  # half of them at once, so that it costs next to nothing each time
             self._undo_groups = dict(list(known.items())[-MAX_GROUPS:])
 
+    def _conflated(self, path: str, earlier: Event, event: Event) -> Event:
+        if event.entry.origin == earlier.entry.origin:
+            return after(earlier.previous, event)
+        overtaken = self._overtaken.get(path)
+        self._overtaken[path] = earlier if overtaken is None else after(overtaken.previous, earlier)
+        return event
+
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -261,6 +276,7 @@ class Bus:
         signals, self._signals = self._signals, {}
         if not pending and not signals:
             return
+        overtaken, self._overtaken = self._overtaken, {}
         now = asyncio.get_running_loop().time()
         touched: dict[_Group, list[Event]] = {}
         for item in pending:
@@ -272,7 +288,7 @@ class Bus:
                 self._admit(item)
             else:
                 self._route(item, touched)
-        for event in signals.values():
+        for event in (*overtaken.values(), *signals.values()) if overtaken else signals.values():
             origin = event.entry.origin
             for group in self._groups_of(event.entry.path):
                 if not group.filter.excludes(origin):

@@ -6,6 +6,8 @@ is true of the revision at which it ends. A small one takes a single slice.
 
 The entries are kept in small dictionaries alone. The garbage collector does not look into those that hold
 nothing but texts and entries; through a list of a million it would go in one go, which takes 50 ms.
+
+What is on the disk alone stays there until its turn comes to be sent, and goes out of memory with that.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from itertools import islice
 from typing import Any, Protocol
 
 from lightfast.context.entry import Entry
+from lightfast.context.stub import Held
 from lightfast.context.watch_batch import Batch, Filter, chunks
 from lightfast.core.clock import SYSTEM
+from lightfast.core.errors import OutOfRange
 from lightfast_link.path import Pattern
 
 ENTRIES = 500
@@ -42,8 +46,13 @@ class Visited(Protocol):
     def bus(self) -> Any:
         """Return the bus, a `Bus`."""
 
-    def get(self, path: str) -> Entry | None:
-        """Return the live entry at *path*."""
+    @property
+    def peek(self) -> Callable[[str], Held | None]:
+        """Return what returns the live entry at a path, or its stub."""
+
+    @property
+    def cache(self) -> Any:
+        """Return the cache, a `Cache`."""
 
     def visit(self, pattern: Pattern) -> Iterator[list[str]]:
         """Yield the paths that match, a few at a time; the tree may change between two steps."""
@@ -56,8 +65,8 @@ class Snapshot:
         """Begin the first slice."""
         self._store = store
         self._wanted = wanted
-        self._found: list[dict[str, Entry]] = [{}]
-        self._runs: list[dict[str, Entry]] = []
+        self._found: list[dict[str, Held]] = [{}]
+        self._runs: list[dict[str, Held]] = []
         self._ends: list[str] = []
         self._changed: set[str] = set()
         self._leave: Callable[[], None] | None = None
@@ -79,9 +88,24 @@ class Snapshot:
             if self._leave is not None:
                 self._leave()
 
-    def parts(self) -> Iterator[tuple[Sequence[Entry], bool]]:
-        """Yield runs of entries ordered by path, and with each whether it is the last; `rest` after each."""
-        over: list[Entry] = []
+    async def whole(self, part: Sequence[Held]) -> list[Entry]:
+        """Return the entries of a *part*, read from the disk where need be.
+
+        Raises `OutOfRange` where one was overwritten since, and its past dropped: a slow watcher begins again.
+        """
+        entries: list[Entry] = []
+        for held, entry in zip(part, await self._store.cache.load(part, keep=False), strict=True):
+            if entry is None:
+                raise OutOfRange(
+                    f"{held.path} as it was when the snapshot was taken is no longer kept: take a new one",
+                    metadata={"path": held.path, "compact_revision": str(held.revision)},
+                )
+            entries.append(entry)
+        return entries
+
+    def parts(self) -> Iterator[tuple[Sequence[Held], bool]]:
+        """Yield runs ordered by path, and with each whether it is the last; `whole` of each, and `rest` after it."""
+        over: list[Held] = []
         for number, run in enumerate(self._runs):
             entries = over + [run[path] for path in sorted(run)]
             self._runs[number] = {}
@@ -111,7 +135,7 @@ class Snapshot:
                 self._changed.add(event.source)
 
     def _add(self, paths: Sequence[str]) -> None:
-        get, found = self._store.get, self._found[-1]
+        get, found = self._store.peek, self._found[-1]
         for path in paths:
             if (entry := get(path)) is not None:
                 found[path] = entry
@@ -130,7 +154,7 @@ class Snapshot:
             await self._listen_and_rest()
         sample.sort()
         self._ends = ends = sample[SAMPLES::SAMPLES]
-        self._runs = runs = [dict[str, Entry]() for _ in range(len(ends) + 1)]
+        self._runs = runs = [dict[str, Held]() for _ in range(len(ends) + 1)]
         while found:  # let go of one by one: of a million entries at once, that takes its time, too
             for path, entry in found.pop().items():
                 runs[bisect_right(ends, path)][path] = entry
@@ -153,7 +177,7 @@ class Snapshot:
     def _look(self, paths: Iterable[str]) -> None:
         for path in paths:
             run = self._runs[bisect_right(self._ends, path)]
-            entry = self._store.get(path) if self._wanted.matches(path) else None
+            entry = self._store.peek(path) if self._wanted.matches(path) else None
             if entry is None:
                 run.pop(path, None)
             else:

@@ -43,5 +43,9 @@ class StillClock:
         self._now_ns += round(seconds * 1e9)
         self._monotonic += seconds
 
+    def set_back(self, seconds: float) -> None:
+        """Set the wall time back, as somebody may do with that of a machine."""
+        self._now_ns -= round(seconds * 1e9)
+
 
 SYSTEM = SystemClock()

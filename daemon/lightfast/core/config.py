@@ -176,7 +176,7 @@ def render_default(root: type[Any]) -> str:
     lines = [
         "# The settings of Lightfast. Every value below is the default; take the # away to change it.",
         "# Every key can also be set as LIGHTFAST_<SECTION>__<KEY> or --set section.key=value.",
-        "# Secrets are given by reference: env:NAME or file:PATH.",
+        "# Secrets are given by reference: credential:NAME, file:PATH or env:NAME; keys of AI also keyring:NAME.",
     ]
     for field in dataclasses.fields(root):
         kind = field.metadata.get("section") or field.metadata["table"]
@@ -194,4 +194,4 @@ def describe(item: dataclasses.Field[Any]) -> str:
     """Return the help text of a setting, with its choices."""
     choices = item.metadata.get("choices")
     help_text: str = item.metadata["help"]
-    return help_text + (f" One of: {', '.join(choices)}." if choices else "")
+    return help_text + (f" One of: {', '.join(map(str, choices))}." if choices else "")

@@ -18,6 +18,7 @@ from lightfast.core.config_secrets import holds_reference, is_reference, is_secr
 R = TypeVar("R")
 PREFIX = "LIGHTFAST_"
 _HEADER = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]")
+_WITH_PASSWORD = re.compile(r"://[^/\s]*@").search
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 
@@ -122,7 +123,7 @@ class _Reader:
             return first in self._sections()
         kind = self._sections()[first].metadata.get("table")
         names = {item.name for item in dataclasses.fields(kind)} if kind else set()
-        return kind is not None and (len(below) == 1 or "options" in names)
+        return kind is not None and (len(below) == 1 or ("options" in names and below[1] not in names))
 
     # ---- checking
     def _sections(self) -> dict[str, dataclasses.Field[Any]]:
@@ -138,7 +139,8 @@ class _Reader:
         except ValueError as error:
             read = _read_any(given.value) if given.raw else given.value
             if item is not None:
-                hidden = bool(item.metadata["secret"])
+                named = is_secret_name(key) and isinstance(read, str | list | dict)
+                hidden = bool(item.metadata["secret"]) or named or bool(_WITH_PASSWORD(str(read)))
             else:
                 hidden = is_secret_name(key) or isinstance(read, list | dict)
             shown = "***" if hidden else toml(read)

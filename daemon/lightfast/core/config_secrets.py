@@ -16,10 +16,38 @@ _SECRET_WORDS = {
 }
 
 
-def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return what `env:NAME` or `file:PATH` holds; `ValueError` says why it holds nothing.
+KINDS = ("credential", "keyring", "file", "env")
+"""What a reference may point at; the keys of AI services are looked for in this order."""
+_EXAMPLE = 'a reference such as "credential:openai", "keyring:openai", "file:/path/to/key" or "env:NAME"'
 
-    A file name without a folder is also looked for among the service manager's credentials.
+
+def parse_reference(text: str) -> tuple[str, str]:
+    """Return the kind and the name of a reference; `ValueError` without the text, which may be a secret."""
+    kind, colon, name = text.partition(":")
+    if not colon or kind not in KINDS or not name or name != name.strip():
+        raise ValueError(f"{_EXAMPLE}, not the secret itself")
+    if kind == "credential" and ("/" in name or "\\" in name or name in {".", ".."}):
+        raise ValueError("credential:NAME to be the name of a credential, not a path")
+    return kind, name
+
+
+def check_references(value: Any) -> tuple[str, ...]:
+    """Check a list of references to secrets; `ValueError` does not repeat what was given."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise ValueError(f"a list, each {_EXAMPLE}")
+    for one in given:
+        parse_reference(one)
+    if len(set(given)) != len(given):
+        raise ValueError("each reference only once")
+    return tuple(given)
+
+
+def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return what `env:NAME`, `file:PATH` or `credential:NAME` holds; `ValueError` says why it holds nothing.
+
+    A file name without a folder is also looked for among the service manager's credentials. A keyring may ask its
+    user, for as long as it likes: it is not for settings that are read at the start.
     """
     environ = os.environ if environ is None else environ
     kind, _, name = reference.partition(":")
@@ -27,6 +55,13 @@ def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> 
         if not environ.get(name):
             raise ValueError(f"the environment variable {name} is not set")
         return environ[name]
+    if kind == "keyring" and name:
+        raise ValueError('"credential:NAME" or "file:PATH": keyring:NAME can only be one of the `keys` of a provider')
+    if kind == "credential" and name:
+        folder = environ.get("CREDENTIALS_DIRECTORY", "")
+        if not folder:
+            raise ValueError(f"there is no credential {name}: the service manager has handed over none")
+        kind, name = "file", str(Path(folder) / parse_reference(reference)[1])
     if kind == "file" and name:
         path = Path(name).expanduser()
         credentials = environ.get("CREDENTIALS_DIRECTORY", "")
@@ -41,7 +76,7 @@ def resolve_secret(reference: str, environ: Mapping[str, str] | None = None) -> 
 
 def is_reference(value: object) -> bool:
     """Say whether *value* points at a secret."""
-    return isinstance(value, str) and value.startswith(("env:", "file:"))
+    return isinstance(value, str) and value.startswith(tuple(f"{kind}:" for kind in KINDS))
 
 
 def is_secret_name(key: str) -> bool:

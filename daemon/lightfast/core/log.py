@@ -193,11 +193,12 @@ def _render_values_except_exc_info(logger: Any, method: str, event: Event) -> Ev
 
 def _writer(stream: TextIO) -> Callable[[str], None]:
     def write(line: str) -> None:
-        # A reader that left, or a full disk under the log, must not stop what only wanted to say something.
+        # A reader that left, or a full disk under the log, must not stop what only wanted to say something. A finalizer
+        # that the collector runs while a line is being written may log, too: the stream refuses that as reentrant.
         try:
             stream.write(line + "\n")
             stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):
             errors.unwritten += 1
 
     return write
@@ -214,14 +215,39 @@ class _Bridge(logging.Handler):
         logger.log(number, record.getMessage(), **fields)
 
 
-def _route_stdlib(level: str) -> None:
+_INDISCREET = (
+    *("openai", "anthropic", "google_genai", "elevenlabs", "runwayml", "replicate"),
+    *("httpx", "httpx2", "httpcore", "httpcore2"),
+)
+"""Libraries that write whole requests to the log when debugging: prompts and answers stay out of it."""
+
+
+def reset() -> None:
+    """Take back what `configure` did; what the standard library's loggers say is no longer ours.
+
+    It must not go to the logger that structlog makes by default: that one holds a plain lock while it prints, and a
+    finalizer that logs meanwhile, in the same thread, would wait for it for ever.
+    """
+    while _journals:
+        _journals.pop().close()
+    _unroute_stdlib()
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def _unroute_stdlib() -> None:
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, _Bridge)]:
         root.removeHandler(handler)
+
+
+def _route_stdlib(level: str) -> None:
+    root = logging.getLogger()
+    _unroute_stdlib()
     root.addHandler(_Bridge())
     # Libraries are chatty: what they say below a warning is ours to see only when debugging.
     root.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
     logging.captureWarnings(capture=True)
     if level == "debug":
-        for noisy in ("asyncio", "watchdog", "grpc"):
+        for noisy in ("asyncio", "watchdog", "grpc", *_INDISCREET):
             logging.getLogger(noisy).setLevel(logging.INFO)

@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightfast.core.histogram import Histogram
+
 Number = int | float
 Read = Callable[[], Number | Mapping[tuple[str, ...], Number]]
 """Returns the number now, or one number per tuple of label values."""
+
+Histograms = Callable[[], Mapping[tuple[str, ...], Histogram]]
+"""Returns a histogram per tuple of label values."""
 
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"
 
@@ -31,6 +36,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._sources: dict[str, _Source] = {}
+        self._histograms: dict[str, tuple[str, Histograms, tuple[str, ...]]] = {}
         self._registry: Any = None
 
     def counter(self, name: str, help_text: str, read: Read, labels: tuple[str, ...] = ()) -> None:
@@ -40,6 +46,12 @@ class Metrics:
     def gauge(self, name: str, help_text: str, read: Read, labels: tuple[str, ...] = ()) -> None:
         """Show a number that goes up and down, as `lightfast_<name>`."""
         self._add(_Source(name, help_text, "gauge", read, labels))
+
+    def histogram(self, name: str, help_text: str, read: Histograms, labels: tuple[str, ...]) -> None:
+        """Show how often something took how long, as `lightfast_<name>_bucket`, `_sum` and `_count`."""
+        if name in self._histograms:
+            raise ValueError(f"the metric {name} exists already")
+        self._histograms[name] = (help_text, read, labels)
 
     def _add(self, source: _Source) -> None:
         if source.name in self._sources:
@@ -72,4 +84,14 @@ class Metrics:
                     family.add_metric(labels, number)
             else:
                 family.add_metric((), found)
+            yield family
+        yield from self._collect_histograms()
+
+    def _collect_histograms(self) -> Iterator[Any]:
+        from prometheus_client.core import HistogramMetricFamily
+
+        for name, (help_text, read, labels) in self._histograms.items():
+            family = HistogramMetricFamily(f"lightfast_{name}", help_text, labels=labels)
+            for values, found in read().items():
+                family.add_metric(values, found.buckets(), found.total)
             yield family

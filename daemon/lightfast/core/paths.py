@@ -15,6 +15,8 @@ from lightfast.core.errors import FailedPrecondition
 
 NAME = "lightfast"
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS
+LONGEST_SOCKET = "grpc.sock"
+"""The longest name of a socket of ours: where its path fits, those of all others do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Paths:
         return self.config / "plugins"
 
     @property
+    def keys(self) -> Path:
+        """The keys of AI services, one file each."""
+        return self.config / "keys"
+
+    @property
     def store_file(self) -> Path:
         """The database."""
         return self.state / "lightfast.db"
@@ -49,6 +56,11 @@ class Paths:
     def assets(self) -> Path:
         """The blobs."""
         return self.state / "assets"
+
+    @property
+    def archive(self) -> Path:
+        """The archive of frames."""
+        return self.state / "archive"
 
     @property
     def token_file(self) -> Path:
@@ -80,7 +92,7 @@ class Paths:
 
     def create(self) -> None:
         """Create the folders; the runtime folder and the state are private to the user."""
-        for folder in (self.state, self.runtime, self.socket("x").parent):
+        for folder in (self.state, self.runtime, self.socket(LONGEST_SOCKET).parent):
             _private(folder, shared=self.shared)
 
 

@@ -48,6 +48,11 @@ class ErrorRing:
             ErrorEntry(self._clock.now_ns(), str(event.get("logger", "")), str(event.get("event", "")), fields)
         )
 
+    def forget(self, holds: Callable[[Any], bool]) -> None:
+        """Let go of the errors of which *holds* says that they hold what is purged."""
+        kept = [one for one in self._kept if not holds([one.logger, one.event, dict(one.fields)])]
+        self._kept = deque(kept, maxlen=self._kept.maxlen)
+
     def newest(self, limit: int) -> list[ErrorEntry]:
         """Return at most *limit* errors, newest first."""
         return list(islice(reversed(self._kept), limit))

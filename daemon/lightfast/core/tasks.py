@@ -10,6 +10,9 @@ import structlog
 
 log = structlog.get_logger("lightfast.tasks")
 
+AGAIN_S = 0.5
+"""How long a task that did not end has after its second cancellation."""
+
 
 class TaskGroup:
     """Holds the background tasks of one owner; `close` cancels them and waits, within a budget.
@@ -41,16 +44,21 @@ class TaskGroup:
             log.error("task failed", task=task.get_name(), exc_info=error)
 
     async def close(self, budget: float = 5.0) -> None:
-        """Cancel what runs and wait at most *budget* seconds; what will not end is logged by name."""
+        """Cancel what runs and wait at most *budget* seconds; what has not ended by then is logged and cancelled again.
+
+        The first cancellation may have been lost: `asyncio.wait_for` of Python 3.11 swallows one that comes just as its
+        wait ends, and so do libraries. The second is not sent earlier: it would cut short what a task does at its end.
+        """
         self._closed = True
         current = asyncio.current_task()
-        tasks = {task for task in self._tasks if task is not current}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=budget)
+        late = {task for task in self._tasks if task is not current}
+        for patience in (budget, AGAIN_S):
             for task in late:
-                log.error("task did not end in time", task=task.get_name(), budget_s=budget)
+                task.cancel()
+            if late:
+                _, late = await asyncio.wait(late, timeout=patience)
+            for task in late:
+                log.error("task did not end in time", task=task.get_name(), budget_s=patience)
 
     async def __aenter__(self) -> Self:
         return self

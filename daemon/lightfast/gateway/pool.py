@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lightfast.core.errors import Exhausted, Unavailable
-from lightfast.host.guard import guarded
+from lightfast.host.guard import Outcome, guarded
+from lightfast.host.priority import thread_steps_back
 
 T = TypeVar("T")
 
@@ -43,17 +44,31 @@ class MediaPool:
                 reason="MEDIA_POOL_FULL",
                 retry_after=5.0,
             ) from None
-        self._grow()
+        try:
+            self._grow()
+        except Exhausted:
+            future.cancel()
+            raise
         return await future
 
     def _grow(self) -> None:
         # Threads are started by need: an idle daemon has none.
         if len(self._threads) < self._count:
             thread = threading.Thread(target=self._serve, name=f"lightfast-media-{len(self._threads)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system gives no more threads
+                if not self._threads:
+                    raise Exhausted(
+                        f"no thread can be started for the media pool: {error}",
+                        reason="MEDIA_POOL_FULL",
+                        retry_after=5.0,
+                    ) from error
+                return  # those that are there do it
             self._threads.append(thread)
-            thread.start()
 
     def _serve(self) -> None:
+        thread_steps_back()
         while (work := self._queue.get()) is not None:
             function, args, future, loop = work
             del work
@@ -81,7 +96,10 @@ def _perform(
     future: asyncio.Future[Any],
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    outcome = guarded(function, *args)
+    try:
+        outcome = guarded(function, *args)
+    except KeyboardInterrupt:  # of its own: it would end the thread, and who waits would wait for ever
+        outcome = Outcome(error=RuntimeError("the function raised KeyboardInterrupt"))
 
     def deliver() -> None:
         if future.done():

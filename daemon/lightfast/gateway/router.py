@@ -1,43 +1,27 @@
-"""The one door to AI services: finds the model, checks the request, runs it under a deadline."""
+"""The one door to AI services: checks a request, finds who could answer, and runs it under a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
-from lightfast.context.entry import Set
 from lightfast.core.clock import Clock
-from lightfast.core.errors import (
-    Cancelled,
-    Exhausted,
-    InvalidArgument,
-    NotFound,
-    Unavailable,
-)
-from lightfast.core.ids import new_id
+from lightfast.core.errors import AlreadyExists, Cancelled, Exhausted, LightfastError, Unavailable
 from lightfast.core.tasks import TaskGroup
-from lightfast.gateway.calls import (
-    DEFAULT_TIMEOUT,
-    MAX_TIMEOUT,
-    GenerateCall,
-    ModelRecord,
-    OperationStep,
-    ProviderRecord,
-)
-from lightfast.gateway.catalog import Catalog
-from lightfast.gateway.generation import Generation, Rooms
-from lightfast.gateway.operations import Operation, Operations, OperationState
+from lightfast.gateway.calls import GenerateCall, ModelRecord, OperationStep, ProviderRecord
+from lightfast.gateway.generation import STOPPING, Generation
+from lightfast.gateway.operations import Operation, OperationState
+from lightfast.gateway.order import Order
 from lightfast.gateway.pool import MediaPool
-from lightfast.gateway.settings import complete
+from lightfast.gateway.preparing import prepare
+from lightfast.gateway.resuming import Leftovers
+from lightfast.gateway.rooms import Rooms
 from lightfast.host.guard import guarded_await
 from lightfast.host.records import PluginRecord
-from lightfast.sdk import GenerationRequest, Model, Provider
-from lightfast_link.path import check_path
-from lightfast_link.value import Asset
+from lightfast.sdk import Model, Provider
 
 if TYPE_CHECKING:
     from lightfast.context.store import Store
@@ -46,17 +30,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("lightfast.gateway")
 
-MAX_PROMPT = 128 * 1024
-"""The longest prompt, in characters."""
-MAX_SOURCE_BYTES = 256 * 1024 * 1024
-"""The most that the sources of one request may hold together, in bytes."""
 
-
-class Gateway:
+class Gateway(Rooms):
     """Routes generations to providers.
 
     At most *most* generations run at once, one more is refused with `Exhausted`. Plugins load after
     the doors are open: while *settled* is not done, an unknown model waits for it before it is refused.
+    The rooms of `Rooms` that may be `None` are set by the composition before `start`.
     """
 
     def __init__(
@@ -70,39 +50,48 @@ class Gateway:
         most: int = 64,
         pool: MediaPool | None = None,
     ) -> None:
+        super().__init__(store, blobs, db, clock, tasks, pool)
         self.settled: Callable[[], Awaitable[None]] | None = None
         """Set by the composition: waits until the plugins are loaded."""
         self.plugins: Callable[[], Sequence[PluginRecord]] = tuple
         """Set by the composition: the records of all plugins, to name providers that are not available."""
-        self.may_write: Callable[[], None] = _always
-        """Set by the composition: raises while nothing may be generated or placed."""
-        self._store, self._blobs, self._clock, self._tasks = store, blobs, clock, tasks
-        self._operations = Operations(db)
-        self._pool = pool or MediaPool()
+        self.stopping = False
+        """Set when the daemon stops: whoever chose the identity of an operation comes back to its job."""
         self._most = most
-        self._catalog = Catalog()
         self._running: dict[str, Generation] = {}
+        self._leftovers = Leftovers(self, self._take_up)
         self._leaving: list[Provider] = []
         self._closing: set[asyncio.Task[None]] = set()
 
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        """Let go of operations that are kept in memory: their rows were changed."""
+        self.operations.forget(operation_ids)
+
     async def start(self) -> None:
-        """Mark the operations that a stopped daemon left running as failed."""
-        failed = await self._operations.start(self._clock.now_ns())
-        if failed:
-            log.warning("operations had been left running", count=failed)
+        """Look at what a stopped daemon left: operations with a job wait for their provider, others have failed."""
+        waiting, failed = await self._leftovers.start()
+        if waiting or failed:
+            log.warning("operations had been left running", waiting=waiting, failed=failed)
+        for provider in self.catalog.all():
+            self._leftovers.arrived(provider)
+        if self.batches is not None:
+            await self.batches.start()
 
     async def close(self, budget: float = 5.0) -> None:
-        """Stop what runs, as failed; close the providers and the pool."""
-        error = Unavailable("the daemon stopped", reason="STOPPING")
+        """Stop what runs, as failed (a job is left to the next daemon); close the providers and the pool."""
+        self._leftovers.close()
+        if self.batches is not None:
+            await self.batches.close()
+        error = Unavailable("the daemon stopped", reason=STOPPING)
         running = list(self._running.values())
-        stops = {self._tasks.start(one.stop(error), f"stop {one.operation.operation_id}") for one in running}
+        stops = {self.tasks.start(one.stop(error), f"stop {one.operation.operation_id}") for one in running}
         if stops:
             await asyncio.wait(stops, timeout=budget)
-        for provider in self._catalog.all():
+        for provider in self.catalog.all():
             self.unregister(provider)
         if self._closing:
             await asyncio.wait(self._closing, timeout=budget)
-        self._pool.close()
+        self.pool.close()
 
     @property
     def running(self) -> int:
@@ -111,56 +100,127 @@ class Gateway:
 
     def register(self, provider: Provider, plugin_name: str, models: Sequence[Model] | None = None) -> None:
         """Take a provider; raise `AlreadyExists` where another plugin has one of that name."""
-        self._catalog.add(provider, plugin_name, provider.models() if models is None else models)
+        self.catalog.add(provider, plugin_name, provider.models() if models is None else models)
+        self._leftovers.arrived(provider)
+        if self.batches is not None:
+            self.batches.arrived(provider)
 
     def unregister(self, provider: Provider) -> None:
         """Send nothing new to *provider*; it is closed when what runs on it is over."""
-        if not self._catalog.remove(provider):
+        if not self.catalog.remove(provider):
             return
+        if self.batches is not None:
+            self.batches.left(provider)
         self._leaving.append(provider)
         self._close_idle()
 
     def _close_idle(self) -> None:
+        if not self._leaving:
+            return
         busy = {id(generation.provider) for generation in self._running.values()}
         for provider in [provider for provider in self._leaving if id(provider) not in busy]:
             self._leaving.remove(provider)
-            task = self._tasks.start(_close(provider), f"close {provider.name}")
+            task = self.tasks.start(_close(provider), f"close {provider.name}")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
     def providers(self) -> list[ProviderRecord]:
         """Return the providers by name, and those whose plugin could not be loaded with the reason."""
-        return self._catalog.records(self.plugins())
+        return self.catalog.records(self.plugins())
 
     def models(self, output: str = "") -> list[ModelRecord]:
         """Return the models that make *output* (empty: all), ordered by name."""
-        return self._catalog.models(output)
+        return self.catalog.models(output)
 
     async def generate(self, call: GenerateCall, origin: str) -> AsyncIterator[OperationStep]:
         """Run one generation and yield its steps; it is cancelled when the iterator is closed.
 
         Raises what a request can be wrong in before anything is started, `DeadlineExceeded`,
-        `Cancelled`, and `Unavailable` or `FailedPrecondition` when the provider failed.
+        `Cancelled`, and what the models have failed with.
         """
-        generation = await self._prepare(call, origin)
-        operation_id = generation.operation.operation_id
+        self.may_write()
+        self._check_room()
+        order = await prepare(self, call, origin, self.settled)
+        self._check_room()
+        generation = Generation(self, order, self._operation(order))
+        operation_id = order.operation_id
+        if operation_id in self._running:
+            raise AlreadyExists(f"operation {operation_id} is under way already", reason="OPERATION_EXISTS")
         self._running[operation_id] = generation
         try:
-            await self._operations.save(generation.operation)
+            if call.operation_id:
+                await self.operations.save(generation.operation)
             generation.start()
+            get = generation.channel.get
             try:
-                while (step := await generation.channel.get()) is not None:
+                while (step := await get()) is not None:
                     yield step
             finally:
-                await generation.stop(Cancelled("the caller went away", metadata={"operation_id": operation_id}))
+                await generation.stop(self._left(call, operation_id))
         finally:
             del self._running[operation_id]
             self._close_idle()
 
+    def _left(self, call: GenerateCall, operation_id: str) -> LightfastError:
+        """Return why a generation ends that nobody reads any more."""
+        if self.stopping and call.operation_id:
+            return Unavailable("the daemon stopped", reason=STOPPING)
+        return Cancelled("the caller went away", metadata={"operation_id": operation_id})
+
+    def _check_room(self) -> None:
+        if len(self._running) >= self._most:
+            raise Exhausted(
+                f"{self._most} generations run already: try again when one is done",
+                reason="TOO_MANY_GENERATIONS",
+                retry_after=5.0,
+            )
+
+    def _operation(self, order: Order) -> Operation:
+        call, now = order.call, self.clock.now_ns()
+        return Operation(
+            operation_id=order.operation_id,
+            state=OperationState.RUNNING,
+            model=order.candidates[0].record.name,
+            output=order.output,
+            prompt=call.prompt if call.keep_prompt else "",
+            seed=order.seed,
+            origin=order.origin,
+            create_time=now,
+            group=call.group,
+            target_path=call.target_path,
+            project=call.project,
+            run=call.run,
+            sources=tuple(call.sources),
+            deadline=now + round(order.timeout * 1e9),
+        )
+
+    def _take_up(self, generation: Generation) -> None:
+        operation_id = generation.operation.operation_id
+        self._running[operation_id] = generation
+        generation.start()
+        self.tasks.start(self._see_off(operation_id, generation), f"{operation_id}:taken up")
+
+    async def _see_off(self, operation_id: str, generation: Generation) -> None:
+        await generation.done.wait()
+        self._running.pop(operation_id, None)
+        self._close_idle()
+
     async def operation(self, operation_id: str) -> Operation:
         """Return an operation; raise `NotFound`."""
         running = self._running.get(operation_id)
-        return running.operation if running is not None else await self._operations.get(operation_id)
+        return running.operation if running is not None else await self.operations.get(operation_id)
+
+    async def list_operations(
+        self, *, running_only: bool = False, project: str = "", size: int = 0, token: str = ""
+    ) -> tuple[list[Operation], str]:
+        """Return a page of operations, the newest first, and the token of the next one."""
+        for running in self._running.values():
+            running.write_row()
+        await self.operations.flush()
+        found, more = await self.operations.page(running_only=running_only, project=project, size=size, token=token)
+        under_way = self._running
+        found = [under_way[each.operation_id].operation if each.operation_id in under_way else each for each in found]
+        return found, more
 
     async def cancel(self, operation_id: str) -> Operation:
         """Cancel an operation and return it; one that is over stays as it is. Raises `NotFound`."""
@@ -169,85 +229,18 @@ class Gateway:
             message = f"operation {operation_id} was cancelled"
             await running.stop(Cancelled(message, metadata={"operation_id": operation_id}))
             return running.operation
-        return await self._operations.get(operation_id)
+        if self.batches is not None and (ended := await self.batches.cancel(operation_id)) is not None:
+            return ended
+        return await self._leftovers.cancel(operation_id) or await self.operations.get(operation_id)
 
     def cancel_all(self, reason: str) -> int:
         """Tell everything under way to end, without waiting for it; return how much there is."""
         for operation_id, running in self._running.items():
             message = f"operation {operation_id} was cancelled: {reason}"
             error = Cancelled(message, metadata={"operation_id": operation_id})
-            self._tasks.start(running.stop(error), f"cancel {operation_id}")
-        return len(self._running)
-
-    async def _prepare(self, call: GenerateCall, origin: str) -> Generation:
-        self.may_write()
-        if len(self._running) >= self._most:
-            raise Exhausted(
-                f"{self._most} generations run already: try again when one is done",
-                reason="TOO_MANY_GENERATIONS",
-                retry_after=5.0,
-            )
-        record = await self._find(call)
-        output = call.output or record.model.outputs[0]
-        timeout = _check_timeout(call.timeout)
-        _check_prompt(call.prompt)
-        settings = complete(record.model.settings, call.settings, record.name)
-        sources = await self._sources(call.sources, record)
-        operation = Operation(
-            operation_id=new_id("op"),
-            state=OperationState.RUNNING,
-            model=record.name,
-            output=output,
-            prompt=call.prompt,
-            seed=secrets.randbits(31) if call.seed is None else call.seed,
-            origin=origin,
-            create_time=self._clock.now_ns(),
-            group=call.group,
-            target_path=call.target_path,
-        )
-        if call.target_path:
-            await self._check_target(call.target_path, output, origin)
-        provider = self._catalog.provider(record.provider)
-        request = GenerationRequest(record.model.name, output, call.prompt, settings, operation.seed, sources)
-        rooms = Rooms(self._store, self._blobs, self._operations, self._clock, self._tasks, self.may_write)
-        return Generation(operation, provider, request, self._pool, rooms, timeout=timeout, sources=tuple(call.sources))
-
-    async def _find(self, call: GenerateCall) -> ModelRecord:
-        try:
-            return self._catalog.match(call)
-        except NotFound:
-            if self.settled is None:
-                raise
-            await self.settled()
-            return self._catalog.match(call)
-
-    async def _sources(self, wanted: Sequence[str], record: ModelRecord) -> tuple[bytes, ...]:
-        if wanted and not set(record.model.inputs) - {"text"}:
-            raise InvalidArgument(f"{record.name} takes no sources, only a prompt", field="sources")
-        assets = [await self._blobs.get(sha256) for sha256 in wanted]
-        total = sum(asset.size for asset in assets)
-        if total > MAX_SOURCE_BYTES:
-            raise InvalidArgument(
-                f"the sources hold {total} bytes, the most is {MAX_SOURCE_BYTES}: use fewer or smaller ones",
-                field="sources",
-            )
-        return tuple([await self._content(asset.sha256, asset.size) for asset in assets])
-
-    async def _content(self, sha256: str, size: int) -> bytes:
-        return b"".join([chunk async for chunk in self._blobs.read(sha256, 0, size)])
-
-    async def _check_target(self, path: str, output: str, origin: str) -> None:
-        """Refuse a target where the result could not be placed before the work is done, not after."""
-        try:
-            check_path(path)
-        except ValueError as error:
-            raise InvalidArgument(str(error), field="target_path") from None
-        sample = "" if output == "text" else Asset("", f"{output}/*", "0" * 64, 0)
-        await self._store.apply([Set(path, sample)], origin=origin, validate_only=True)
-
-
-def _always() -> None:
-    """Let everything be generated."""
+            self.tasks.start(running.stop(error), f"cancel {operation_id}")
+        batches = self.batches.cancel_all(reason) if self.batches is not None else 0
+        return len(self._running) + batches
 
 
 async def _close(provider: Provider) -> None:
@@ -259,16 +252,3 @@ async def _close(provider: Provider) -> None:
 async def _bounded_close(provider: Provider) -> None:
     async with asyncio.timeout(5.0):
         await provider.close()
-
-
-def _check_prompt(prompt: str) -> None:
-    if len(prompt) > MAX_PROMPT:
-        raise InvalidArgument(f"the prompt has {len(prompt)} characters, the most is {MAX_PROMPT}", field="prompt")
-
-
-def _check_timeout(timeout: float) -> float:
-    if timeout == 0:
-        return DEFAULT_TIMEOUT
-    if not 0 < timeout <= MAX_TIMEOUT:
-        raise InvalidArgument(f"the timeout is {timeout:g} s: use more than 0 and at most 86400", field="timeout")
-    return timeout

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from lightfast.host.discover import Candidate
 from lightfast.host.guard import failure_of, guarded, guarded_await
@@ -23,12 +23,16 @@ from lightfast.host.pipe import (
     frame,
     length,
     message,
+    pack_error,
     pack_model,
     pack_step,
     pieces,
-    unpack_settings,
+    unpack_embedding,
+    unpack_request,
+    unpack_session,
 )
-from lightfast.sdk import Artifact, GenerationRequest, Provider, ProviderError, Step
+from lightfast.host.spool import Spool
+from lightfast.sdk import Artifact, GenerationRequest, PluginError, Provider, ProviderError, Step
 
 T = TypeVar("T")
 
@@ -44,8 +48,8 @@ class Bench:
 class Child:
     """Serves the daemon until it hangs up."""
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
-        self._source, self._sink = source, sink
+    def __init__(self, source: BinaryIO, sink: BinaryIO, spool: Spool | None = None) -> None:
+        self._source, self._sink, self._spool = source, sink, spool
         self._providers: dict[str, Provider] = {}
         self._requests: dict[int, tuple[dict[str, Any], list[bytearray]]] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -57,8 +61,8 @@ class Child:
         first = self._read()
         if first is None or first["t"] != "load":
             raise PipeError("the first message must be load")
-        self._load(first)
         threading.Thread(target=self._listen, name="lightfast-listen", daemon=True).start()
+        self._load(first)  # while somebody listens: a daemon that is killed now must not leave it behind
         self._loop.run_forever()
 
     def _read(self) -> dict[str, Any] | None:
@@ -93,6 +97,11 @@ class Child:
                     "name": provider.name,
                     "description": provider.description,
                     "local": provider.local,
+                    "needs_key": provider.needs_key,
+                    "key_names": list(provider.key_names),
+                    "tiers": {name: [list(limit) for limit in limits] for name, limits in provider.tiers.items()},
+                    "price_provider": provider.price_provider,
+                    "heavy": provider.heavy,
                     "models": [pack_model(model) for model in models],
                 }
                 for provider, models in brought.providers
@@ -102,7 +111,7 @@ class Child:
         if outcome.error is not None:
             failure = failure_of(outcome.error)
             self._send(t="failed", reason=failure.reason, trace=failure.trace, missing=failure.missing)
-            sys.exit(1)
+            _end()
         self._send(t="loaded", providers=outcome.value)
 
     def _receive(self, received: dict[str, Any]) -> None:
@@ -111,7 +120,8 @@ class Child:
             self._requests[number] = (received, [bytearray()])
         elif kind == "source":
             sources = self._requests[number][1]
-            sources[-1] += received["content"]
+            place = received.get("spooled")
+            sources[-1] += received["content"] if place is None or self._spool is None else self._spool.read(*place)
             if received["last"]:
                 sources.append(bytearray())
         elif kind == "go":
@@ -119,14 +129,18 @@ class Child:
             self._credit[number] = asyncio.Semaphore(CREDIT)
             work = self._generate(number, order, tuple(bytes(source) for source in sources[:-1]))
             self._running[number] = self._loop.create_task(work)
+        elif kind == "call":
+            self._running[number] = self._loop.create_task(self._call(number, received))
         elif kind == "credit" and number in self._credit:
             self._credit[number].release()
         elif kind == "cancel" and number in self._running:
             self._running[number].cancel()
+        elif kind == "cancel":  # it was given up before all of it was here, or has just ended: that is told twice then
+            self._requests.pop(number, None)
+            self._done(number, asyncio.CancelledError())
 
     async def _generate(self, number: int, order: dict[str, Any], sources: tuple[bytes, ...]) -> None:
-        fields = order["request"]
-        request = GenerationRequest(**{**fields, "settings": unpack_settings(fields["settings"]), "sources": sources})
+        request = unpack_request(order["request"], sources)
         error: BaseException | None = None
         try:
             outcome = await guarded_await(self._drive(number, self._providers[order["provider"]], request))
@@ -142,6 +156,10 @@ class Child:
         try:
             async for step in steps:
                 await self._credit[number].acquire()
+                place = self._spool.write(step.content) if self._spool and isinstance(step, Artifact) else None
+                if place is not None:
+                    self._send(t="step", id=number, step=pack_step(step), spooled=place)
+                    continue
                 if isinstance(step, Artifact):
                     for piece in pieces(step.content):
                         self._send(t="piece", id=number, content=piece)
@@ -151,23 +169,67 @@ class Child:
             if close is not None:
                 await close()
 
+    async def _call(self, number: int, order: dict[str, Any]) -> None:
+        error: BaseException | None = None
+        try:
+            outcome = await guarded_await(self._answer(self._providers[order["provider"]], order))
+            error = outcome.error
+            if error is None:
+                self._send(t="result", id=number, value=outcome.value)
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+        except (TypeError, ValueError, PipeError) as unsendable:
+            error = ProviderError(f"what it returned cannot be sent: {unsendable}", kind="malformed")
+        finally:
+            del self._running[number]
+        self._done(number, error)
+
+    async def _answer(self, provider: Provider, order: dict[str, Any]) -> Any:
+        method, args = order["method"], order["args"]
+        if method == "probe":
+            return await provider.probe(unpack_session(args["session"]))
+        if method == "cancel":
+            return await provider.cancel(unpack_session(args["session"]), args["job"])
+        if method == "embed":
+            return await provider.embed(unpack_embedding(args["request"]), Bench())
+        if method == "count_tokens":
+            return await provider.count_tokens(unpack_request(args["request"]))
+        if method == "discover":
+            found = await provider.discover(unpack_session(args["session"]))
+            return None if found is None else [pack_model(model) for model in found]
+        raise ProviderError(f"there is no method {method!r}", kind="invalid")
+
     def _done(self, number: int, error: BaseException | None) -> None:
         if error is None:
             self._send(t="done", id=number)
         elif isinstance(error, ProviderError):
-            self._send(t="done", id=number, error=str(error), retryable=error.retryable, reason=error.reason)
+            self._send(t="done", id=number, **pack_error(error))
         elif isinstance(error, asyncio.CancelledError):
             self._send(t="done", id=number, error="it was cancelled", retryable=True, reason="CANCELLED")
         else:
-            reason = failure_of(error).reason
-            self._send(t="done", id=number, error=reason, retryable=False, reason="PROVIDER_FAILED")
+            failure = failure_of(error)
+            if not isinstance(error, PluginError):  # one that was not raised on purpose: where it was is worth a look
+                sys.stderr.write(failure.trace)
+                sys.stderr.flush()
+            reason = "PLUGIN_UNAVAILABLE" if failure.missing else "PROVIDER_FAILED"
+            self._send(t="done", id=number, error=failure.reason, retryable=False, reason=reason)
 
 
 def main() -> None:
     """Keep the real stdout for the daemon, give the plugin stderr instead, and serve."""
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    Child(sys.stdin.buffer, sink).serve()
+    try:
+        Child(sys.stdin.buffer, sink, Spool(int(sys.argv[1])) if sys.argv[1:] else None).serve()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        _end()
+
+
+def _end() -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)  # Python's own end would break on the thread that listens
 
 
 if __name__ == "__main__":

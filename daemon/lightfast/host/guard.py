@@ -91,13 +91,18 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(f"{type(error).__name__}{f': {said}' if said else ''}{place}", trace)
 
 
+_PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+"""Where a module is not named like what brings it."""
+
+
 def _module_missing(name: str, trace: str) -> Failure:
     top = name.split(".", maxsplit=1)[0]
     if top.startswith("lightfast"):
         return Failure(
             f"it imports {name}, which this installation does not have: update the plugin, or Lightfast", trace
         )
-    return Failure(f"the module {name} is not installed: run pip install {top}", trace, missing=True)
+    package = _PACKAGES.get(top, top)
+    return Failure(f"the module {name} is not installed: run pip install {package}", trace, missing=True)
 
 
 def _place(error: BaseException) -> str:

@@ -58,6 +58,15 @@ def hand_on(held: Held, sink: PluginSink) -> None:
         for bridge in held.brought.bridges:
             sink.bridge_added(name, bridge, held.config)
             given.bridges.append(bridge)
+        for embedder in held.brought.embedders:
+            sink.embedder_added(name, embedder)
+            given.embedders.append(embedder)
+        for operation in held.brought.operations:
+            sink.operation_added(name, operation)
+            given.operations.append(operation)
+        for job_type in held.brought.job_types:
+            sink.job_type_added(name, job_type)
+            given.job_types.append(job_type)
     except BaseException:
         hand_back(replace(held, brought=given), sink)
         raise
@@ -68,6 +77,9 @@ def hand_back(held: Held, sink: PluginSink) -> None:
     name = held.candidate.name
     outcomes = [guarded(sink.bridge_removed, name, bridge) for bridge in held.brought.bridges]
     outcomes += [guarded(sink.provider_removed, name, provider) for provider, _ in held.brought.providers]
+    outcomes += [guarded(sink.embedder_removed, name, embedder) for embedder in held.brought.embedders]
+    outcomes += [guarded(sink.operation_removed, name, operation) for operation in held.brought.operations]
+    outcomes += [guarded(sink.job_type_removed, name, job_type) for job_type in held.brought.job_types]
     for outcome in outcomes:
         if outcome.error is not None:
             log.error("could not be taken back", plugin=name, reason=failure_of(outcome.error).reason)

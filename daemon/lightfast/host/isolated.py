@@ -11,14 +11,27 @@ import structlog
 
 from lightfast.core.tasks import TaskGroup
 from lightfast.host.discover import Candidate
-from lightfast.host.pipe import unpack_model
+from lightfast.host.pipe import pack_embedding, pack_request, pack_session, unpack_model
 from lightfast.host.process import ChildFailed, ChildProcess
-from lightfast.sdk import GenerationRequest, Model, Provider, ProviderError, Step, Workbench
+from lightfast.sdk import (
+    Condition,
+    EmbeddingRequest,
+    Embeddings,
+    GenerationRequest,
+    Model,
+    Provider,
+    ProviderError,
+    Session,
+    Step,
+    Workbench,
+)
 
 log = structlog.get_logger("lightfast.host")
 
 BACKOFF = (0.5, 30.0)
 """The first and the longest wait before a restart, in seconds; it doubles."""
+CALL_TIMEOUT = 30.0
+"""How long a call may take that has no deadline of its own, in seconds."""
 HEALTHY = 60.0
 """After this long without a crash the wait begins anew, in seconds."""
 
@@ -94,6 +107,12 @@ class IsolatedPlugin:
             async for step in steps:
                 yield step
 
+    async def call(self, provider: str, method: str, timeout: float = CALL_TIMEOUT, **args: Any) -> Any:
+        """Call a method of a provider in the child; raise `ProviderError`."""
+        if self.trouble or self._child.ended.is_set():
+            raise ProviderError(self.trouble or self._child.reason, retryable=True, reason="PLUGIN_CRASHED")
+        return await self._child.call(provider, method, args, timeout, self._tasks)
+
     async def release(self) -> None:
         """One of its providers was closed; the last one ends the child."""
         self._users -= 1
@@ -107,12 +126,22 @@ class IsolatedPlugin:
 
 
 class IsolatedProvider(Provider):
-    """Stands in for a provider that runs in a child process."""
+    """Stands in for a provider that runs in a child process.
+
+    Models that are not listed, and batches, are not offered from there.
+    """
 
     def __init__(self, plugin: IsolatedPlugin, fields: Mapping[str, Any], models: Sequence[Model]) -> None:
         self.name = str(fields["name"])
         self.description = str(fields["description"])
         self.local = bool(fields["local"])
+        self.needs_key = bool(fields.get("needs_key"))
+        self.key_names = tuple(map(str, fields.get("key_names", ())))
+        self.price_provider = str(fields.get("price_provider", ""))
+        self.tiers = {
+            str(name): tuple((str(kind), float(window), float(limit)) for kind, window, limit in limits)
+            for name, limits in fields.get("tiers", {}).items()
+        }
         self._models = models
         self._plugin = plugin
 
@@ -131,6 +160,32 @@ class IsolatedProvider(Provider):
         async with contextlib.aclosing(steps):
             async for step in steps:
                 yield step
+
+    async def embed(self, request: EmbeddingRequest, bench: Workbench) -> Embeddings:
+        """Have the child make vectors."""
+        found: Embeddings = await self._plugin.call(
+            self.name, "embed", request.timeout, request=pack_embedding(request)
+        )
+        return found
+
+    async def count_tokens(self, request: GenerationRequest) -> int:
+        """Have the child count."""
+        found: int = await self._plugin.call(self.name, "count_tokens", request=pack_request(request))
+        return found
+
+    async def probe(self, session: Session) -> Condition:
+        """Have the child look."""
+        found: Condition = await self._plugin.call(self.name, "probe", session=pack_session(session))
+        return found
+
+    async def discover(self, session: Session) -> Sequence[Model] | None:
+        """Have the child ask for the models."""
+        found: Sequence[Model] | None = await self._plugin.call(self.name, "discover", session=pack_session(session))
+        return found
+
+    async def cancel(self, session: Session, job: str) -> None:
+        """Have the child end a job."""
+        await self._plugin.call(self.name, "cancel", session=pack_session(session), job=job)
 
     async def close(self) -> None:
         """End the child with its last provider."""

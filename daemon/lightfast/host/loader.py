@@ -18,14 +18,29 @@ from typing import Any
 import pluggy
 
 from lightfast.host.discover import Candidate
-from lightfast.sdk import Bridge, Launcher, Model, Pack, Provider, Simulator, hookspecs
-from lightfast.sdk.contract import PluginMistake, check_models, check_name
+from lightfast.sdk import (
+    Bridge,
+    Embedder,
+    JobType,
+    Launcher,
+    Model,
+    Operation,
+    Pack,
+    Provider,
+    Simulator,
+    hookspecs,
+)
+from lightfast.sdk.contract import PluginMistake, check_embedder_shape, check_models, check_name
+from lightfast.sdk.contract_work import check_job_type, check_operation
 
 DROPIN_PACKAGE = "lightfast_dropins"
 
 HOOKS: dict[str, type[Any]] = {
     "lightfast_providers": Provider,
     "lightfast_bridges": Bridge,
+    "lightfast_embedders": Embedder,
+    "lightfast_operations": Operation,
+    "lightfast_job_types": JobType,
     "lightfast_simulators": Simulator,
     "lightfast_packs": Pack,
     "lightfast_launchers": Launcher,
@@ -41,6 +56,9 @@ class Brought:
     hooks: tuple[str, ...] = ()
     providers: list[tuple[Provider, Sequence[Model]]] = field(default_factory=list)
     bridges: list[Bridge] = field(default_factory=list)
+    embedders: list[Embedder] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    job_types: list[JobType] = field(default_factory=list)
     simulators: list[Simulator] = field(default_factory=list)
     packs: list[Pack] = field(default_factory=list)
     launchers: list[Launcher] = field(default_factory=list)
@@ -50,6 +68,9 @@ class Brought:
         return (
             *(f"provider:{provider.name}" for provider, _ in self.providers),
             *(f"bridge:{bridge.kind}" for bridge in self.bridges),
+            *(f"embedder:{embedder.name}" for embedder in self.embedders),
+            *(f"operation:{operation.name}" for operation in self.operations),
+            *(f"job_type:{job_type.name}" for job_type in self.job_types),
             *(f"simulator:{simulator.name}" for simulator in self.simulators),
             *(f"pack:{pack.name}" for pack in self.packs),
             *(f"launcher:{launcher.name}" for launcher in self.launchers),
@@ -198,6 +219,15 @@ def _sort(brought: Brought, hook: str, result: Any) -> None:
             case Launcher():
                 check_name(item.name, f"the name of a launcher of {hook}")
                 brought.launchers.append(item)
+            case Embedder():
+                check_embedder_shape(item)
+                brought.embedders.append(item)
+            case Operation():
+                check_operation(item)
+                brought.operations.append(item)
+            case JobType():
+                check_job_type(item)
+                brought.job_types.append(item)
 
 
 def _said(value: Any) -> str:

@@ -16,6 +16,7 @@ from lightfast.core.clock import SYSTEM, Clock
 from lightfast.core.errors import NotFound
 from lightfast.core.tasks import TaskGroup
 from lightfast.host import discover
+from lightfast.host.apart import set_apart
 from lightfast.host.discover import Candidate
 from lightfast.host.dropins import DEBOUNCE, DropinWatch
 from lightfast.host.guard import Failure, Outcome, failure_of, guarded, guarded_await
@@ -223,6 +224,9 @@ class PluginHost(Shelf):
             outcome = await in_thread(
                 self._bring, candidate, generation, name=candidate.name, timeout=self._load_timeout
             )
+            if outcome.value is not None:
+                apart = guarded(set_apart, outcome.value, candidate, self._own(candidate))
+                outcome = outcome if apart.error is None else Outcome(error=apart.error)
         old = self._held.get(candidate.name)
         if not self._admit(candidate, outcome, generation, isolated) and isolated is not None:
             await isolated.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from lightfast.sdk import Bridge, Model, Provider
+from lightfast.sdk import Bridge, Embedder, JobType, Model, Operation, Provider
 
 
 class PluginState(StrEnum):
@@ -23,8 +23,8 @@ class PluginState(StrEnum):
 class PluginRecord:
     """One plugin: *source* is an entry point or a file, *reason* says why it stands so and what to do.
 
-    *brings* holds `provider:NAME`, `bridge:KIND`, `simulator:NAME`, `pack:NAME`,
-    `launcher:NAME`; *hooks* the hooks it
+    *brings* holds `provider:NAME`, `bridge:KIND`, `embedder:NAME`, `operation:NAME`, `job_type:NAME`,
+    `simulator:NAME`, `pack:NAME`, `launcher:NAME`; *hooks* the hooks it
     implements, as far as they could be seen; *generation* counts the versions loaded since the start.
     """
 
@@ -57,3 +57,21 @@ class PluginSink(Protocol):
 
     def bridge_removed(self, plugin: str, bridge: Bridge) -> None:
         """Stop running the bridge."""
+
+    def embedder_added(self, plugin: str, embedder: Embedder) -> None:
+        """Offer an embedder."""
+
+    def embedder_removed(self, plugin: str, embedder: Embedder) -> None:
+        """Use the embedder for nothing new, and close it once it is idle."""
+
+    def operation_added(self, plugin: str, operation: Operation) -> None:
+        """Offer an operation to programs."""
+
+    def operation_removed(self, plugin: str, operation: Operation) -> None:
+        """Start it no more."""
+
+    def job_type_added(self, plugin: str, job_type: JobType) -> None:
+        """Offer a type of jobs."""
+
+    def job_type_removed(self, plugin: str, job_type: JobType) -> None:
+        """Start no more jobs of this type; they wait for it to come back."""

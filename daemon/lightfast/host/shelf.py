@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightfast.host.holding import Held
-from lightfast.sdk import Bridge, Launcher, Pack, Provider, Simulator
+from lightfast.sdk import Bridge, Embedder, JobType, Launcher, Operation, Pack, Provider, Simulator
 
 
 class Shelf:
@@ -20,6 +20,21 @@ class Shelf:
         """Return the bridges of the loaded plugins, ordered by kind."""
         found = [bridge for held in self._held.values() for bridge in held.brought.bridges]
         return sorted(found, key=lambda bridge: bridge.kind)
+
+    def embedders(self) -> list[Embedder]:
+        """Return the embedders of the loaded plugins, ordered by name."""
+        found = [embedder for held in self._held.values() for embedder in held.brought.embedders]
+        return sorted(found, key=lambda embedder: embedder.name)
+
+    def operations(self) -> list[Operation]:
+        """Return the operations of the loaded plugins, ordered by name."""
+        found = [operation for held in self._held.values() for operation in held.brought.operations]
+        return sorted(found, key=lambda operation: operation.name)
+
+    def job_types(self) -> list[JobType]:
+        """Return the types of jobs of the loaded plugins, ordered by name."""
+        found = [job_type for held in self._held.values() for job_type in held.brought.job_types]
+        return sorted(found, key=lambda job_type: job_type.name)
 
     def simulators(self) -> list[Simulator]:
         """Return the simulators of the loaded plugins, ordered by name."""

@@ -3,6 +3,7 @@
 A plugin is a module with functions marked `@hookimpl`. See `plugins/README.md`.
 """
 
+from lightfast.core.secret import Secret
 from lightfast.sdk.bridge import (
     AppChannel,
     AppSession,
@@ -18,65 +19,129 @@ from lightfast.sdk.bridge import (
     OscServer,
     Parameter,
     Peer,
+    Undo,
     Wish,
 )
 from lightfast.sdk.diagnosis import Finding
+from lightfast.sdk.dialect import CONCEPTS, Dialect, Term
+from lightfast.sdk.embedder import Embedder
 from lightfast.sdk.errors import BridgeError, MissingDependency, PluginError, ProviderError
-from lightfast.sdk.hookspecs import hookimpl
-from lightfast.sdk.launcher import Launcher
-from lightfast.sdk.packs import Pack
-from lightfast.sdk.provider import (
+from lightfast.sdk.generation import (
     Artifact,
+    BatchAnswer,
+    BatchStep,
+    Condition,
+    EmbeddingRequest,
+    Embeddings,
+    Finish,
     GenerationRequest,
-    Model,
+    Job,
+    Limit,
+    Limits,
+    Message,
     Preview,
     Progress,
-    Provider,
+    Session,
     Step,
     TextDelta,
     Usage,
-    Workbench,
 )
+from lightfast.sdk.hookspecs import hookimpl
+from lightfast.sdk.launcher import Launcher
+from lightfast.sdk.operation import (
+    ASKING,
+    EVERYTHING,
+    HARMLESS,
+    POOLS,
+    Bench,
+    ContextChange,
+    Effect,
+    JobBench,
+    JobType,
+    Mistake,
+    Operation,
+    OperationCall,
+    Outcome,
+    Undoing,
+    World,
+)
+from lightfast.sdk.packs import Pack
+from lightfast.sdk.provider import CAPABILITIES, UNITS, Model, Price, Provider, Workbench
 from lightfast.sdk.simulator import Simulator
 from lightfast.sdk.timeline import Timeline
 from lightfast_link.value import Asset, Value
 
 __all__ = [
+    "ASKING",
+    "CAPABILITIES",
+    "CONCEPTS",
+    "EVERYTHING",
+    "HARMLESS",
+    "POOLS",
+    "UNITS",
     "AppChannel",
     "AppSession",
     "Argument",
     "Artifact",
     "Asset",
+    "BatchAnswer",
+    "BatchStep",
+    "Bench",
     "Bridge",
     "BridgeError",
     "BridgeHost",
     "Call",
     "Change",
     "Command",
+    "Condition",
+    "ContextChange",
+    "Dialect",
+    "Effect",
+    "Embedder",
+    "EmbeddingRequest",
+    "Embeddings",
     "Finding",
+    "Finish",
     "GenerationRequest",
     "Hello",
+    "Job",
+    "JobBench",
+    "JobType",
     "Launcher",
+    "Limit",
+    "Limits",
+    "Message",
     "MissingDependency",
+    "Mistake",
     "Model",
+    "Operation",
+    "OperationCall",
     "OscMessage",
     "OscSender",
     "OscServer",
+    "Outcome",
     "Pack",
     "Parameter",
     "Peer",
     "PluginError",
     "Preview",
+    "Price",
     "Progress",
     "Provider",
     "ProviderError",
+    "Secret",
+    "Session",
     "Simulator",
     "Step",
+    "Term",
     "TextDelta",
     "Timeline",
+    "Undo",
+    "Undoing",
     "Usage",
     "Value",
     "Wish",
     "Workbench",
+    "World",
     "hookimpl",
 ]

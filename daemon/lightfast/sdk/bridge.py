@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lightfast.sdk.diagnosis import Finding
+from lightfast.sdk.dialect import Dialect
 from lightfast.sdk.timeline import Timeline
 from lightfast_link.value import Asset, Value
 
@@ -50,13 +51,38 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """How a command is taken back: by another *command* of the application.
+
+    *arguments* are those of that command; a text that begins with `$` stands for something of the call: `$result`,
+    `$result.name`, `$arguments.object`, `$arguments.track+1`. Where one of these is not there, or is a number below 0
+    (an index that counts from the end), the command cannot be taken back so.
+    """
+
+    command: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """One command: the application's own verb; *effect* is `read`, `reversible`, `destructive` or `code`."""
+    """One command: the application's own verb; *effect* is `read`, `reversible`, `destructive` or `code`.
+
+    It is `reversible` where *undo* takes it back, where all it changes are values that are reported and can be set
+    back, or where it leaves nothing in the document (what plays, where the playhead is). Whatever else it changes for
+    good (a file that is written, a note that is added) is `destructive`: in a program it waits for an approval.
+
+    *schema* is the JSON Schema of all its arguments as a text, where one is known. *idempotent*: doing it again right
+    after leaves all as it is, as with a command that sets a state. *undo* takes it back, where setting values back is
+    not enough for that.
+    """
 
     name: str
     description: str = ""
     arguments: tuple[Argument, ...] = ()
     effect: str = "reversible"
+    schema: str = ""
+    idempotent: bool = False
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +92,10 @@ class Hello:
     *name* is the mount the user wants (empty: the kind). *instance_id* tells two running instances
     apart, *document_id* names what is open in it and survives a restart, *generation* counts the
     changes made outside our sight (a file reloaded, an edit while away); -1 says that nobody counts them,
-    and then what the application holds after the daemon was away is taken to be newer. Of the *capabilities* one
-    is acted on: `rename` says that wishes with a `moved_from` are carried out.
+    and then what the application holds after the daemon was away is taken to be newer. Of the *capabilities* two
+    are acted on: `rename` says that wishes with a `moved_from` are carried out, `keyed` that a command whose key was
+    seen before is answered with the result it had, and not done again, as long as this instance lives. The daemon
+    itself adds `remote` where it speaks to another machine.
     """
 
     kind: str
@@ -120,12 +148,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One command to run, answered by `progress`, then `result` or `fail`; *timeout* in seconds."""
+    """One command to run, answered by `progress`, then `result` or `fail`; *timeout* in seconds.
+
+    *key*, where there is one, is the same when the same thing is asked again: see the capability `keyed`.
+    """
 
     call_id: int
     command: str
     arguments: Mapping[str, Value] = field(default_factory=dict)
     timeout: float = 60.0
+    key: str = ""
 
 
 class AppChannel(Protocol):
@@ -276,6 +308,8 @@ class Bridge(ABC):
     title: str = ""
     timeline: Timeline | None = None
     """Where the kind keeps its transport, if it has one."""
+    dialect: Dialect | None = None
+    """How it says what others say, too: names, units and axes of shared concepts."""
     link: bool = False
     """The application connects by the link protocol; `run` is not called."""
 

@@ -10,19 +10,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightfast.sdk.bridge import Bridge, Command, Parameter
+from lightfast.sdk.embedder import Embedder
 from lightfast.sdk.errors import PluginError
-from lightfast.sdk.provider import Model, Provider
+from lightfast.sdk.provider import CAPABILITIES, UNITS, Model, Provider
 from lightfast_link.path import compile_pattern
 from lightfast_link.value import KINDS
 
 MEDIA = frozenset(("text", "image", "audio", "video"))
-"""What a model may take and make."""
+"""What a model may take."""
+OUTPUTS = MEDIA | {"embedding"}
+"""What a model may make."""
 EFFECTS = frozenset(("read", "reversible", "destructive", "code"))
 """What a command may do."""
 SETTING_TYPES = frozenset(("string", "integer", "number", "boolean", "array", "object"))
 """The types a setting may have."""
 
+MOST_DIMENSIONS = 8192
+"""The longest vector an embedder may make."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class PluginMistake(PluginError):
@@ -45,19 +53,57 @@ def check_models(provider: Provider) -> tuple[Model, ...]:
     names = [model.name for model in models]
     for model in models:
         where = f"the model {provider.name}/{model.name}"
-        check_name(model.name, f"the name of a model of provider {provider.name}")
+        _check_model_name(model.name, provider.name)
         if names.count(model.name) > 1:
             raise PluginMistake(f"{where} is there twice")
         _check_media(model, where)
         _check_settings(model.settings, where)
+        _check_data(model, where)
     return tuple(models)
+
+
+def check_given(provider: Provider, model: Any, name: str) -> None:
+    """Check what `Provider.model` returned for *name*; raise `PluginMistake`."""
+    if not isinstance(model, Model) or model.name != name:
+        raise PluginMistake(
+            f"model({name!r}) of provider {provider.name} returned {model!r:.80}: return a Model of that name, or None"
+        )
+    where = f"the model {provider.name}/{name}"
+    _check_model_name(name, provider.name)
+    _check_media(model, where)
+    _check_settings(model.settings, where)
+    _check_data(model, where)
+
+
+def _check_model_name(name: Any, provider: str) -> None:
+    if not isinstance(name, str) or not _MODEL_NAME.fullmatch(name):
+        raise PluginMistake(
+            f"the name of a model of provider {provider} is {name!r:.80}: use letters, digits and . _ : / @ + -, "
+            "at most 200, a letter or a digit first"
+        )
+
+
+def _check_data(model: Model, where: str) -> None:
+    for name in model.capabilities:
+        if name not in CAPABILITIES:
+            raise PluginMistake(f"{where} has the capability {name!r}: use of {', '.join(CAPABILITIES)}")
+    for price in model.prices:
+        if price.unit not in UNITS or not 0 <= price.usd < float("inf"):
+            raise PluginMistake(
+                f"{where} has a price of {price.usd!r} for one {price.unit!r}: use of {', '.join(UNITS)}"
+            )
+    for side in ("deprecation_date", "retirement_date"):
+        date = getattr(model, side)
+        if date and not _DATE.fullmatch(date):
+            raise PluginMistake(f"{where} has the {side} {date!r}: write YYYY-MM-DD")
 
 
 def _check_media(model: Model, where: str) -> None:
     kinds: Any
     for side, kinds in (("outputs", model.outputs), ("inputs", model.inputs)):
-        if isinstance(kinds, str) or not set(kinds) <= MEDIA:
-            raise PluginMistake(f"{where} has the {side} {kinds!r}: use a tuple of {', '.join(sorted(MEDIA))}")
+        known = OUTPUTS if side == "outputs" else MEDIA
+        if isinstance(kinds, str) or not set(kinds) <= known:
+            raise PluginMistake(f"{where} has the {side} {kinds!r}: use a tuple of {', '.join(sorted(known))}")
     if not model.outputs:
         raise PluginMistake(f"{where} makes nothing: give it outputs")
 
@@ -74,6 +120,16 @@ def _check_settings(settings: Any, where: str) -> None:
         if unknown:
             known = ", ".join(sorted(SETTING_TYPES))
             raise PluginMistake(f"{where} has the setting {name!r} of type {min(unknown)!r}: use one of {known}")
+
+
+def check_embedder_shape(embedder: Embedder) -> None:
+    """Check the name and the dimensions of an embedder, without running it; raise `PluginMistake`."""
+    check_name(getattr(embedder, "name", None), "the name of an embedder")
+    dimensions: Any = getattr(embedder, "dimensions", None)  # from a plugin: may be anything
+    if not isinstance(dimensions, int) or isinstance(dimensions, bool) or not 1 <= dimensions <= MOST_DIMENSIONS:
+        raise PluginMistake(
+            f"the embedder {embedder.name} has {dimensions!r:.80} dimensions: use a number from 1 to {MOST_DIMENSIONS}"
+        )
 
 
 def check_bridge_shape(bridge: Bridge) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import pluggy
 
 from lightfast.sdk.bridge import Bridge
+from lightfast.sdk.embedder import Embedder
 from lightfast.sdk.launcher import Launcher
+from lightfast.sdk.operation import JobType, Operation
 from lightfast.sdk.packs import Pack
 from lightfast.sdk.provider import Provider
 from lightfast.sdk.simulator import Simulator
@@ -30,6 +32,24 @@ def lightfast_providers(config: Mapping[str, Any]) -> Sequence[Provider]:
 @hookspec
 def lightfast_bridges(config: Mapping[str, Any]) -> Sequence[Bridge]:
     """Return the bridges this plugin brings; *config* is its `[plugins.NAME]` table."""
+    raise NotImplementedError
+
+
+@hookspec
+def lightfast_embedders(config: Mapping[str, Any]) -> Sequence[Embedder]:
+    """Return the embedders this plugin brings, not yet loaded; *config* is its `[plugins.NAME]` table."""
+    raise NotImplementedError
+
+
+@hookspec
+def lightfast_operations(config: Mapping[str, Any]) -> Sequence[Operation]:
+    """Return the operations this plugin adds to programs; *config* is its `[plugins.NAME]` table."""
+    raise NotImplementedError
+
+
+@hookspec
+def lightfast_job_types(config: Mapping[str, Any]) -> Sequence[JobType]:
+    """Return the types of durable jobs this plugin can do; *config* is its `[plugins.NAME]` table."""
     raise NotImplementedError
 
 

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from lightfast.sdk.bridge import AppSession, Call
 
+T = TypeVar("T")
 Run = Callable[[AppSession, Call], Coroutine[Any, Any, None]]
+
+
+async def apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* in a task of its own and return what it does; where it is cancelled meanwhile, that ends both.
+
+    Up to Python 3.12 `asyncio.TaskGroup` drops a cancellation that comes while one of its tasks fails: it raises the
+    failure alone. Who handles that and goes on, as a bridge that looks for its application again, would never end, and
+    who cancelled it waits. What *work* makes of a cancellation is its own affair; here it is always gone on with.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):  # once more: it is handed on as the first one was
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # looked at: nobody else will
+        raise
+    return task.result()
 
 
 class Running:
@@ -20,6 +43,11 @@ class Running:
     def __init__(self) -> None:
         self.group: asyncio.TaskGroup | None = None
         self._calls: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Say whether a command is under way."""
+        return bool(self._calls)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Begin *work*; None where the session is over, or about to be: then it is never begun."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from lightfast.core.config import is_loopback
 from lightfast.sdk.errors import BridgeError
 
 LONGEST = 3600.0
@@ -15,6 +17,17 @@ DAEMONS = frozenset({"enabled", "instances", "isolated"})
 
 Address = tuple[str, int]
 """Host and port."""
+REMOTE = frozenset({"remote"})
+"""The capabilities of an application on another machine: what a command sends there leaves this one."""
+
+
+def capabilities_at(url: str) -> frozenset[str]:
+    """Return `REMOTE` for an address that is not known to be of this machine; none for one that is."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    return frozenset() if is_loopback(host) else REMOTE
 
 
 class Table:

@@ -30,26 +30,27 @@ def write_private(path: Path, data: bytes) -> None:
         raise
 
 
-def read_private(path: Path, limit: int = 4096) -> bytes:
+def read_private(path: Path, limit: int = 4096, *, remade: bool = True) -> bytes:
     """Return the content of a secret file of at most *limit* bytes.
 
     Raises `FailedPrecondition` (reason KEY_FILE) when others than the owner can read or change it: the
-    secret is then no secret any more.
+    secret is then no secret any more. Only where it is *remade* when it is missing, deleting it is advised.
     """
     with path.open("rb") as file:
         if sys.platform != "win32":
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise FailedPrecondition(
-                    f"the secret file {path} is open to others (mode {mode:04o}): "
-                    f"run 'chmod 600 {path}', or delete it so that a new secret is made",
+                    f"the secret file {path} is open to others (mode {mode:04o}): run 'chmod 600 {path}'"
+                    + (", or delete it so that a new secret is made" if remade else ""),
                     reason="KEY_FILE",
                     metadata={"path": str(path)},
                 )
         data = file.read(limit + 1)
     if len(data) > limit:
         raise FailedPrecondition(
-            f"the secret file {path} is longer than {limit} bytes: delete it so that a new one is made",
+            f"the secret file {path} is longer than {limit} bytes"
+            + (": delete it so that a new one is made" if remade else ": it is not what was written there"),
             reason="KEY_FILE",
             metadata={"path": str(path)},
         )

@@ -215,6 +215,14 @@ class TokenBook:
                 return record
         raise NotFound(f"there is no token {token_id!r}: 'lightfast token ls' shows them all", reason="TOKEN_UNKNOWN")
 
+    def scopes_of(self, name: str) -> frozenset[Scope] | None:
+        """Return what the token called *name* may do now; `None`: there is none, or it has expired."""
+        for record, _ in self._by_hash.values():
+            if record.name == name:
+                expired = record.expire_time is not None and self._clock.now_ns() >= record.expire_time
+                return None if expired else record.scopes
+        return None
+
     def list(self) -> list[TokenRecord]:
         """Return all records, the oldest first; expired ones stay until they are revoked."""
         return sorted((record for record, _ in self._by_hash.values()), key=lambda r: (r.create_time, r.token_id))

@@ -28,6 +28,7 @@ from lightfast.core.errors import (
     OutOfRange,
 )
 from lightfast.core.ids import new_id
+from lightfast.storage.asset_uses import Uses
 from lightfast.storage.assets import (
     COLUMNS,
     AssetRecord,
@@ -71,6 +72,9 @@ class BlobStore:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lightfast-blobs")
         self._writers: set[BlobWriter] = set()
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self.uses = Uses(db, clock)
+        self.on_adopted: list[Callable[[AssetRecord], None]] = []
+        """Called on the loop with each asset that is new."""
 
     @classmethod
     async def open(cls, folder: Path, db: Database, quota_bytes: int, clock: Clock = SYSTEM) -> BlobStore:
@@ -129,6 +133,7 @@ class BlobStore:
             raise NotFound(
                 f"there is no asset {sha256}", reason="ASSET_NOT_FOUND", metadata={"sha256": sha256}, field="sha256"
             )
+        self.uses.note(sha256)
         return record
 
     async def read(self, sha256: str, offset: int = 0, length: int = 0) -> AsyncGenerator[bytes, None]:
@@ -206,6 +211,8 @@ class BlobStore:
             known = await self._find(record.sha256)
             whole = known is not None and await self._off_loop(has_size, known.path, known.size)
             if known is not None and whole:
+                self.uses.note(record.sha256)
+                await self.uses.write()  # before it is acknowledged: somebody counts on it again
                 await self._off_loop(part.unlink, True)
                 return known
             note = self._note_of(record.sha256)
@@ -224,6 +231,8 @@ class BlobStore:
                 raise
             finally:
                 await self._off_loop(note.unlink, True)
+            for listener in self.on_adopted:
+                listener(record)
             return record
 
     def _prepare(self) -> Texts:

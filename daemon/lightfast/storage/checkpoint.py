@@ -46,8 +46,13 @@ class Checkpointer:
         if self._size >= EVERY_SIZE or self._groups >= EVERY_GROUPS:
             self._size = self._groups = 0
             if self._thread is None:  # most short lives never need one
-                self._thread = threading.Thread(target=self._run, name="lightfast-store-checkpoint", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="lightfast-store-checkpoint", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has no thread left: the writer must not end for that
+                    log.warning("checkpoint failed", error=str(error))
+                    return
+                self._thread = thread
             self._wake.set()
 
     def stop(self) -> None:

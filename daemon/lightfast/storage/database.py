@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 from lightfast.core.clock import SYSTEM, Clock
 from lightfast.core.errors import Exhausted, FailedPrecondition, Unavailable
 from lightfast.core.ids import new_id
+from lightfast.core.kept import figures
 from lightfast.storage.checkpoint import Checkpointer
 from lightfast.storage.faults import check_library, corrupt, translate
 from lightfast.storage.peek import peek
@@ -53,6 +54,7 @@ class Database:
         self._reading = 0
         self._local = threading.local()
         self._read_connections: list[apsw.Connection] = []
+        self._statements: dict[int, dict[str, int]] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="lightfast-store-reader")
         self._checkpointer = Checkpointer(self._connect, path)
         self._writer: Writer | None = None
@@ -78,8 +80,10 @@ class Database:
         """Return an empty unit of work."""
         return Unit()
 
-    async def commit(self, unit: Unit) -> None:
+    async def commit(self, unit: Unit, then: Done | None = None) -> None:
         """Write *unit*; when this returns, it survives a power cut.
+
+        *then* is called first, on the loop, in the order of the commits, and also where nobody waits any more.
 
         Raises `Exhausted` (DISK_FULL, STORE_BUSY), `Unavailable` (STORE_IO, STORE_CLOSED) and
         `Conflict` (ROW_CONFLICT); in each case nothing of it was written.
@@ -87,6 +91,8 @@ class Database:
         written: asyncio.Future[None] = self._loop.create_future()
 
         def done(error: BaseException | None) -> None:
+            if then is not None:
+                then(error)
             if written.done():
                 return
             if error is None:
@@ -97,6 +103,17 @@ class Database:
         self.enqueue(unit, done)
         await written
 
+    async def alone(self, function: Callable[[Any], T]) -> T:
+        """Run *function* in the writer thread with its connection, between transactions: writes wait for it.
+
+        For the rare work on the file as a whole. It must leave no transaction open.
+        """
+        results: list[T] = []
+        unit = self.unit()
+        unit.alone = lambda connection: results.append(function(connection))
+        await self.commit(unit)
+        return results[0]
+
     def enqueue(self, unit: Unit, done: Done) -> None:
         """Hand *unit* to the writer; *done* is called on the loop in commit order. Raises as `commit` does."""
         if self.closed or self._writer is None:
@@ -104,11 +121,12 @@ class Database:
         unit.done = done
         self._writer.put(unit)
 
-    async def read(self, function: Callable[[Any], T]) -> T:
+    async def read(self, function: Callable[[Any], T], *, one: bool = False) -> T:
         """Run *function* in a reader thread with a connection that shows one committed state throughout.
 
-        The function only calls `connection.execute`. Every row it fetches gives the interpreter
-        lock away: on a busy loop, let SQLite aggregate many rows into one text.
+        The function only calls `connection.execute`; *one*: once, and needs no transaction around it for that.
+        Every row it fetches gives the interpreter lock away: on a busy loop, let SQLite aggregate many rows into one
+        text.
         """
         if self.closed:
             raise _closed()
@@ -116,13 +134,36 @@ class Database:
             raise Exhausted(f"{self._reading} reads wait already: send slower", reason="STORE_BUSY", retry_after=0.5)
         self._reading += 1
         try:
-            return await self._loop.run_in_executor(self._readers, self._read, function)
+            return await self._loop.run_in_executor(self._readers, self._read, function, one)
         finally:
             self._reading -= 1
 
+    def read_now(self, function: Callable[[Any], T], *, one: bool = False) -> T:
+        """Run *function* at once on the thread that calls, the loop's: for a few rows by a key of theirs alone."""
+        if self.closed:
+            raise _closed()
+        return self._read(function, one)
+
+    def query_now(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the few rows that a key of theirs finds, read at once: the way to a reader costs twenty times that."""
+        return self.read_now(lambda connection: list(connection.execute(sql, params)), one=True)
+
     async def query(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of one query."""
-        return await self.read(lambda connection: list(connection.execute(sql, params)))
+        return await self.read(lambda connection: list(connection.execute(sql, params)), one=True)
+
+    def statements(self) -> dict[str, Any]:
+        """Return the figures of the caches of statements of all readers together, as `core.kept.figures` has them.
+
+        Of a connection that another thread is using just now the former ones count.
+        """
+        for connection in tuple(self._read_connections):
+            with suppress(apsw.ThreadingViolationError):
+                self._statements[id(connection)] = connection.cache_stats()
+        each = self._statements.values()
+        hits, misses = sum(one["hits"] for one in each), sum(one["misses"] for one in each)
+        most = sum(one["size"] for one in each)
+        return figures(min(most, misses), most, 0.0, hits, misses)
 
     async def check(self, timeout: float = 5.0) -> None:
         """Raise `Unavailable` (STORE_STUCK) unless the writer thread answers within *timeout* seconds."""
@@ -143,12 +184,14 @@ class Database:
             await self._writer.stop()
         await self._loop.run_in_executor(None, self._close_connections)
 
-    def _read(self, function: Callable[[Any], T]) -> T:
+    def _read(self, function: Callable[[Any], T], one: bool) -> T:
         connection = getattr(self._local, "connection", None)
         try:
             if connection is None:
                 connection = self._local.connection = self._connect(readonly=True)
                 self._read_connections.append(connection)
+            if one:
+                return function(connection)
             connection.execute("BEGIN")
             try:
                 return function(connection)

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 KEEP_NS = 24 * 3600 * 1_000_000_000
 MAX_ID = 128
+_MOST_ANSWER = 64
 _SWEEP_ROWS = 5000
 _SWEEP_INTERVAL = 3600.0
 _FILTER_BITS = 1 << 23
@@ -99,10 +100,16 @@ class Requests:
             answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(_retrieve)
             running = self._running[key] = (payload_hash, answer)
-            self._tasks.start(self._answer(key, payload_hash, act, decode, answer), f"{method} {request_id}")
+            task = self._tasks.start(self._answer(key, payload_hash, act, decode, answer), f"{method} {request_id}")
+            # One that is cancelled before it began has run none of its lines, and answers nobody.
+            task.add_done_callback(lambda _: self._over(key, answer))
         elif running[0] != payload_hash:
             raise _reused(key)
         return await asyncio.shield(running[1])
+
+    async def answer(self, key: Key, payload_hash: str) -> str | None:
+        """Return the stored answer of a request that was answered before; raises `AlreadyExists` as `run` does."""
+        return await self._find(key, payload_hash)
 
     async def _answer(
         self,
@@ -124,7 +131,14 @@ class Requests:
             answer.set_exception(error)
             raise
         finally:
+            self._over(key, answer)
+
+    def _over(self, key: Key, answer: asyncio.Future[Any]) -> None:
+        """Let go of a request; whoever still waits for its answer is told that there is none."""
+        running = self._running.get(key)
+        if running is not None and running[1] is answer:
             del self._running[key]
+        answer.cancel()
 
     async def _find(self, key: Key, payload_hash: str) -> str | None:
         """Return the stored answer, if there is one that has not expired."""
@@ -137,7 +151,7 @@ class Requests:
         )
         for stored_hash, response in rows:
             if stored_hash != payload_hash:
-                raise _reused(key)
+                raise _reused(key, str(response))
             return str(response)
         return None
 
@@ -225,11 +239,12 @@ def _probes(key: Key) -> tuple[tuple[int, int], tuple[int, int]]:
     return (first >> 3, 1 << (first & 7)), (second >> 3, 1 << (second & 7))
 
 
-def _reused(key: Key) -> AlreadyExists:
+def _reused(key: Key, answer: str = "") -> AlreadyExists:
+    """Return the error; where the other one was answered by an identity, as a run's, it says which."""
     return AlreadyExists(
         f"request_id {key[2]!r} was used by {key[0]} for another {key[1]} in the last 24 hours: use a new one",
         reason="REQUEST_ID_REUSED",
-        metadata={"request_id": key[2]},
+        metadata={"request_id": key[2], **({"answer": answer} if 0 < len(answer) <= _MOST_ANSWER else {})},
         field="request_id",
     )
 

@@ -6,6 +6,10 @@ because every statement of the writer thread gives the interpreter lock away and
 
 from __future__ import annotations
 
+from lightfast.storage.schema_engine import FORMAT_4
+from lightfast.storage.schema_gateway import FORMAT_3
+from lightfast.storage.schema_memory import FORMAT_2
+
 APPLICATION_ID = 0x4C467374
 """`LFst`, in the header of the file: what tells our database from any other."""
 
@@ -70,7 +74,7 @@ CREATE TABLE assets(seq INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, media_
   size INTEGER NOT NULL, name TEXT NOT NULL, create_time INTEGER NOT NULL, provenance TEXT NOT NULL);
 """
 
-MIGRATIONS: tuple[str, ...] = (_STORE + _OTHER_FLOORS,)
+MIGRATIONS: tuple[str, ...] = (_STORE + _OTHER_FLOORS, FORMAT_2, FORMAT_3, FORMAT_4)
 """What brings a database from version n to n + 1; never changed once released, only appended to."""
 
 _VALUES = ", ".join(f"value ->> {column}" for column in range(16))

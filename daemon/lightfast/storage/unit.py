@@ -38,13 +38,15 @@ class ChainBroken(Exception):
 class Unit:
     """Collects statements; `Database.commit` and `Database.enqueue` write them.
 
-    A unit with statements of its own runs in a savepoint, so that a constraint it violates fails
-    it alone and not the others of its group.
+    A constraint that a unit with statements of its own violates fails it alone and not the others
+    of its group.
     """
 
-    __slots__ = ("chain", "done", "log_rows", "size", "statements")
+    __slots__ = ("alone", "chain", "done", "log_rows", "size", "statements")
 
     def __init__(self) -> None:
+        self.alone: Callable[[Any], None] | None = None
+        """Called with the connection that writes, outside any transaction; such a unit holds nothing else."""
         self.log_rows: list[tuple[Any, ...]] = []
         self.statements: list[tuple[str, Any, bool]] = []
         self.chain: Chain | None = None

@@ -3,7 +3,8 @@
 The loop hands a group over when a few ticks in a row have brought nothing new, and the next one when it has
 worked off the acknowledgements of the last. So there is no timer, a free loop waits for some microseconds, and
 the busier it is the larger the groups grow: handed over after each tick, a busy machine made one sync for
-three or four writes, and each sync costs as much processor time as ten of them.
+three or four writes, and each sync costs as much processor time as ten of them. Where waiting has brought nothing the
+next group waits half as long, so that one who writes alone does not pay for a crowd that is not there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from lightfast.storage.unit import Chain, ChainBroken, Unit
 MAX_GROUP_UNITS = 2048
 MAX_GROUP_SIZE = 8 << 20
 QUIET_TICKS = 32
-"""After so many ticks of the loop without anything new a group is handed over; an empty one takes about 0.5 µs."""
+"""After so many ticks of the loop without anything new a group is handed over; an empty one takes 0.5 to 1.5 µs."""
+FEWEST_TICKS = 2
+"""So many, where waiting has brought nothing lately."""
+FEW_UNITS = 2
+"""A group of more units is of a crowd: for more of it is always waited."""
 GATHER_SECONDS = 0.005
 """A group is handed over after this time, whether ticks bring more or take long: 32 long ones would be seconds."""
 MAX_WAITING_UNITS = 50_000
@@ -33,6 +38,8 @@ MAX_WAITING_SIZE = 128 << 20
 """Bounds of what waits, in units and characters; more is refused with STORE_BUSY."""
 
 Outcome = tuple[Unit, BaseException | None]
+_ONE_UNIT = (apsw.ConstraintError, apsw.SQLError, apsw.BindingsError, TypeError, ValueError, OverflowError)
+"""What the statements of one unit raise where it cannot be written, by its own fault; it fails that unit alone."""
 
 
 class Writer:
@@ -56,6 +63,7 @@ class Writer:
         self._queue: queue.SimpleQueue[list[Unit] | None] = queue.SimpleQueue()
         self._collected: deque[Unit] = deque()
         self._under_way = False  # a group is with the thread, or about to be handed over
+        self._patience = QUIET_TICKS  # how many quiet ticks the next group waits
         self._ending = False
         self._waiting = 0
         self._waiting_size = 0
@@ -92,15 +100,18 @@ class Writer:
 
     def _begin(self) -> None:
         """Collect the next group from now on."""
-        self._loop.call_soon(self._gather, 0, 0, self._loop.time() + GATHER_SECONDS)
+        self._loop.call_soon(self._gather, 0, 0, self._loop.time() + GATHER_SECONDS, 0)
 
-    def _gather(self, seen: int, quiet: int, latest: float) -> None:
-        """Hand over, or wait one more tick of the loop for more; *quiet* ticks have brought nothing."""
+    def _gather(self, seen: int, quiet: int, latest: float, first: int) -> None:
+        """Hand over, or wait one more tick of the loop for more than the *first*; *quiet* ticks have brought none."""
         found = len(self._collected)
         quiet = quiet + 1 if found == seen else 0
-        if 0 < found < MAX_GROUP_UNITS and quiet < QUIET_TICKS and not self._ending and self._loop.time() < latest:
-            self._loop.call_soon(self._gather, found, quiet, latest)
+        if 0 < found < MAX_GROUP_UNITS and quiet < self._patience and not self._ending and self._loop.time() < latest:
+            self._loop.call_soon(self._gather, found, quiet, latest, first or found)
         else:
+            if found:
+                crowd = found > (first or found) or found > FEW_UNITS
+                self._patience = QUIET_TICKS if crowd else max(FEWEST_TICKS, self._patience // 2)
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -119,12 +130,14 @@ class Writer:
             self._queue.put(None)
 
     def _run(self) -> None:
-        while (group := self._queue.get()) is not None:
-            outcomes = self._write(group)
-            if not self._call(self._deliver, outcomes):
-                return
-            self._on_written(sum([unit.size for unit in group]))
-        self._call(self._finish)
+        try:
+            while (group := self._queue.get()) is not None:
+                outcomes = self._write(group)
+                if not self._call(self._deliver, outcomes):
+                    return
+                self._on_written(sum([unit.size for unit in group]))
+        finally:  # whatever ends the thread: `stop` must not wait for it for ever
+            self._call(self._finish)
 
     def _call(self, function: Callable[..., None], *args: object) -> bool:
         try:
@@ -134,6 +147,28 @@ class Writer:
         return True
 
     def _write(self, group: list[Unit]) -> list[Outcome]:
+        """Write *group*; work that must be alone splits it into several transactions."""
+        if not any(unit.alone for unit in group):
+            return self._commit(group)
+        outcomes: list[Outcome] = []
+        together: list[Unit] = []
+        for unit in group:
+            if unit.alone is None:
+                together.append(unit)
+            else:
+                outcomes += [*self._commit(together), self._work(unit)]
+                together = []
+        return outcomes + self._commit(together)
+
+    def _work(self, unit: Unit) -> Outcome:
+        try:
+            if unit.alone is not None:
+                unit.alone(self._connection)
+        except Exception as error:  # noqa: BLE001  (it belongs to who asked for the work)
+            return unit, translate(error, self._folder)
+        return unit, None
+
+    def _commit(self, group: list[Unit]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         try:
             if any(unit.statements for unit in group):
@@ -142,7 +177,7 @@ class Writer:
                 self._write_plain(group, outcomes)
         except apsw.Error as error:
             return self._fail(group, translate(error, self._folder))
-        except (TypeError, ValueError, OverflowError) as error:  # a parameter SQLite cannot hold
+        except Exception as error:  # noqa: BLE001  (a parameter SQLite cannot hold, or no memory: the thread goes on)
             return self._fail(group, error)
         return outcomes
 
@@ -158,6 +193,21 @@ class Writer:
             self._connection.execute(SINK, (apsw.jsonb_encode(rows),))
 
     def _write_mixed(self, group: list[Unit], outcomes: list[Outcome]) -> None:
+        """Write units with statements of their own; each in a savepoint only where one of them cannot be written.
+
+        That is rare, and savepoints are nearly half of all statements, each of which gives the interpreter lock away.
+        """
+        try:
+            self._write_units(group, outcomes, self._execute)
+        except _ONE_UNIT:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            outcomes.clear()
+            self._write_units(group, outcomes, self._write_alone)
+
+    def _write_units(
+        self, group: list[Unit], outcomes: list[Outcome], write: Callable[[Unit], BaseException | None]
+    ) -> None:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         rows: list[tuple[object, ...]] = []
@@ -169,7 +219,7 @@ class Writer:
                 if rows:
                     execute(SINK, (apsw.jsonb_encode(rows),))
                     rows = []
-                outcomes.append((unit, self._write_alone(unit)))
+                outcomes.append((unit, write(unit)))
             else:
                 rows += unit.log_rows
                 outcomes.append((unit, None))
@@ -182,13 +232,8 @@ class Writer:
         execute = self._connection.execute
         execute("SAVEPOINT one")
         try:
-            if unit.log_rows:
-                execute(SINK, (apsw.jsonb_encode(unit.log_rows),))
-            for sql, params, many in unit.statements:
-                cursor = self._connection.executemany(sql, params) if many else execute(sql, params)
-                for _ in cursor:  # a statement that returns rows runs only as far as it is read
-                    pass
-        except (apsw.ConstraintError, apsw.SQLError, apsw.BindingsError, TypeError, OverflowError) as error:
+            self._execute(unit)
+        except _ONE_UNIT as error:
             execute("ROLLBACK TO one")
             execute("RELEASE one")
             failure = translate(error, self._folder)
@@ -198,6 +243,15 @@ class Writer:
             return failure
         execute("RELEASE one")
         return None
+
+    def _execute(self, unit: Unit) -> None:
+        execute = self._connection.execute
+        if unit.log_rows:
+            execute(SINK, (apsw.jsonb_encode(unit.log_rows),))
+        for sql, params, many in unit.statements:
+            cursor = self._connection.executemany(sql, params) if many else execute(sql, params)
+            for _ in cursor:  # a statement that returns rows runs only as far as it is read
+                pass
 
     def _fail(self, group: list[Unit], error: BaseException) -> list[Outcome]:
         if self._connection.in_transaction:
@@ -215,7 +269,7 @@ class Writer:
         try:
             self._acknowledge(outcomes)
         finally:
-            self._gather(0, 0, self._loop.time() + GATHER_SECONDS)
+            self._gather(0, 0, self._loop.time() + GATHER_SECONDS, 0)
 
     def _acknowledge(self, outcomes: list[Outcome]) -> None:
         for index, (unit, error) in enumerate(outcomes):

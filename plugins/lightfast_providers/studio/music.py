@@ -94,22 +94,36 @@ class Plan:
         return start, start + 2, start + 4
 
 
-def plan(prompt: str, chance: Random, *, key: str = "auto", scale: str = "auto", tempo: float = 0.0) -> Plan:
-    """Read a prompt; settings win over words, and chance decides what neither says."""
+def plan(
+    prompt: str,
+    chance: Random,
+    *,
+    key: str = "auto",
+    scale: str = "auto",
+    tempo: float = 0.0,
+    voices: tuple[str, ...] = (),
+    usual: tuple[str, float, str] = ("", 0.0, ""),
+) -> Plan:
+    """Read a prompt; settings win over words, and chance decides what neither says.
+
+    *voices* play besides those of the words; *usual* is the scale, the tempo and the wave where neither settings nor
+    words name one.
+    """
     words = _WORD.findall(prompt.lower())
-    voices = tuple(dict.fromkeys(VOICES[word] for word in words if word in VOICES))
+    named_voices = [VOICES[word] for word in words if word in VOICES]
+    voices = tuple(dict.fromkeys((*voices, *named_voices)))
     if not voices:
         voices = chance.choice((("pad", "pluck"), ("pad", "bells"), ("arpeggio", "bass"), ("pluck", "bass", "pad")))
     named = _KEY.search(prompt)
     mode = scale if scale != "auto" else next((MODES[word] for word in words if word in MODES), "")
     if not mode and named and named.group(3):
         mode = named.group(3)
-    mode = mode or chance.choice(("major", "minor", "dorian", "lydian", "pentatonic"))
+    mode = mode or usual[0] or chance.choice(("major", "minor", "dorian", "lydian", "pentatonic"))
     root = KEYS.index(key) if key != "auto" else _root(named, chance)
     said = _TEMPO.search(prompt.lower())
     pace = tempo or (float(said.group(1)) if said else next((PACES[word] for word in words if word in PACES), 0.0))
-    pace = min(220.0, max(40.0, pace or chance.choice((84.0, 92.0, 100.0, 108.0))))
-    wave = next((WAVES[word] for word in words if word in WAVES), "") or chance.choice(("triangle", "saw"))
+    pace = min(220.0, max(40.0, pace or usual[1] or chance.choice((84.0, 92.0, 100.0, 108.0))))
+    wave = next((WAVES[word] for word in words if word in WAVES), "") or usual[2] or chance.choice(("triangle", "saw"))
     return Plan(voices, wave, mode, root, pace, chance.choice(CHORDS[mode]))
 
 

@@ -1,7 +1,7 @@
 """The parts of a sound: waves, envelopes, filters and a mix of two channels.
 
-Samples are floats around 0, kept in `array("d")`; 44,100 of them make a second. Nothing here
-is fast, so everything is made once and laid into the mix as often as it is played.
+Samples are floats around 0 in an array; 44,100 of them make a second. What feeds back runs in blocks, so that the
+interpreter is not held for long: other threads have shows to keep up.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import io
 import math
 import struct
 import wave
-from array import array
 from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 RATE = 44_100
 """Samples per second."""
 PEAK = 0.89
 """The loudest sample of a finished sound: 1 dB below full scale."""
 
-Samples = array  # of "d"
+Samples = NDArray[np.float64]
 
 _TABLE = 2048
 
 
-def _table(partials: dict[int, float]) -> list[float]:
-    """Return one period of a wave made of *partials* (number → level), at full level, and one sample more."""
-    raw = [
-        sum(level * math.sin(math.tau * number * step / _TABLE) for number, level in partials.items())
-        for step in range(_TABLE)
-    ]
-    top = max(map(abs, raw))
-    return [value / top for value in raw] + [raw[0] / top]
+def _table(partials: dict[int, float]) -> Samples:
+    """Return one period of a wave made of *partials* (number → level), at full level."""
+    turn = math.tau * np.arange(_TABLE) / _TABLE
+    raw = sum((level * np.sin(number * turn) for number, level in partials.items()), np.zeros(_TABLE))
+    return np.asarray(raw / np.abs(raw).max())
 
 
 def _partials(shape: str, most: int) -> dict[int, float]:
@@ -45,10 +45,10 @@ def _partials(shape: str, most: int) -> dict[int, float]:
     return {number: 1 / number for number in range(1, most + 1)}
 
 
-_TABLES: dict[tuple[str, int], list[float]] = {}
+_TABLES: dict[tuple[str, int], Samples] = {}
 
 
-def _wave_for(shape: str, hertz: float) -> list[float]:
+def _wave_for(shape: str, hertz: float) -> Samples:
     """Return a table whose partials all stay below half the sample rate; few sizes, so that they are shared."""
     most = 1
     while most < 32 and hertz * most * 2 < RATE * 0.42:
@@ -59,140 +59,137 @@ def _wave_for(shape: str, hertz: float) -> list[float]:
     return _TABLES[key]
 
 
-def tone(shape: str, hertz: float, seconds: float, *, phase: float = 0.0, vibrato: float = 0.0) -> Samples[float]:
+def tone(shape: str, hertz: float, seconds: float, *, phase: float = 0.0, vibrato: float = 0.0) -> Samples:
     """Return a steady tone; *vibrato* is how far it sways, as a part of its pitch."""
     table = _wave_for(shape, hertz)
     step = hertz * _TABLE / RATE
-    count = round(seconds * RATE)
-    position = phase * _TABLE
-    out = array("d", bytes(8 * count))
-    if not vibrato:
-        for index in range(count):
-            out[index] = table[int(position) % _TABLE]
-            position += step
-        return out
-    sway = math.tau * 5.1 / RATE
-    for index in range(count):
-        out[index] = table[int(position) % _TABLE]
-        position += step * (1 + vibrato * math.sin(sway * index))
-    return out
+    when = np.arange(round(seconds * RATE))
+    position = phase * _TABLE + step * when
+    if vibrato:
+        sway = np.cumsum(np.sin(math.tau * 5.1 / RATE * when))
+        position[1:] += step * vibrato * sway[:-1]
+    return np.asarray(table[position.astype(np.int64) % _TABLE])
 
 
-def hiss(seconds: float, chance: Random) -> Samples[float]:
+def hiss(seconds: float, chance: Random) -> Samples:
     """Return white noise."""
     count = round(seconds * RATE)
-    raw = array("h", chance.randbytes(2 * count))
-    return array("d", [value / 32768 for value in raw])
+    return np.asarray(np.frombuffer(chance.randbytes(2 * count), "<i2") / 32768)
 
 
-def plucked(hertz: float, seconds: float, chance: Random, *, bright: float = 0.5) -> Samples[float]:
+def plucked(hertz: float, seconds: float, chance: Random, *, bright: float = 0.5) -> Samples:
     """Return a plucked string after Karplus and Strong: noise that runs around a loop and loses its edge."""
     length = RATE / hertz
     whole = max(2, int(length - 0.5))
     part = length - 0.5 - whole
-    loop = hiss((whole + 1) / RATE, chance)[: whole + 1]
-    while len(loop) < whole + 1:
-        loop.append(0.0)
+    loop = np.zeros(whole + 1)
+    noise = hiss((whole + 1) / RATE, chance)[: whole + 1]
+    loop[: noise.size] = noise
     loop = lowpass(loop, 800 + 9000 * bright)
     keep = 0.5 * (0.992 + 0.0075 * min(1.0, 220 / hertz) ** 0.3)
     count = round(seconds * RATE)
-    out = array("d", bytes(8 * count))
-    size = len(loop)
-    index = 0
+    out = np.empty(-(-count // loop.size) * loop.size)
     last = 0.0
-    for sample in range(count):
-        following = index + 1 if index + 1 < size else 0
-        value = loop[index]
-        averaged = keep * (value + loop[following])
-        loop[index] = averaged * (1 - part * 0.5) + last * part * 0.5
-        last = averaged
-        out[sample] = value
-        index = following
+    for start in range(0, out.size, loop.size):
+        out[start : start + loop.size] = loop
+        # Each place takes the mean with the next one; the last one's next is the first, which is new by then.
+        averaged = np.empty_like(loop)
+        averaged[:-1] = keep * (loop[:-1] + loop[1:])
+        before = np.concatenate(([last], averaged[:-1]))
+        first = averaged[0] * (1 - part * 0.5) + last * part * 0.5
+        averaged[-1] = keep * (loop[-1] + first)
+        loop = averaged * (1 - part * 0.5) + before * part * 0.5
+        last = float(averaged[-1])
+    return out[:count]
+
+
+def _smooth(samples: Samples, amount: Samples | float, last: float = 0.0) -> Samples:
+    """Return *samples* after `y += amount * (x - y)`, from *last* on.
+
+    In blocks short enough that the product of what is kept stays within a float: y is that product times the sum of
+    what was added, each over the product up to then.
+    """
+    amounts = np.broadcast_to(np.asarray(amount, np.float64), samples.shape)
+    if not samples.size:
+        return samples
+    most = float(amounts.max())
+    block = max(8, int(-400 / math.log(max(1e-12, 1 - most)))) if most > 0 else samples.size
+    out = np.empty_like(samples)
+    for start in range(0, samples.size, block):
+        span = slice(start, start + block)
+        kept = np.cumprod(1 - amounts[span])
+        out[span] = kept * (last + np.cumsum(amounts[span] * samples[span] / kept))
+        last = float(out[min(start + block, samples.size) - 1])
     return out
 
 
-def lowpass(samples: Samples[float], hertz: float, end: float | None = None) -> Samples[float]:
+def lowpass(samples: Samples, hertz: float, end: float | None = None) -> Samples:
     """Return *samples* without what is above *hertz* (12 dB an octave), which glides to *end* where given."""
-    out = array("d", samples)
-    one = two = 0.0
     start = 1 - math.exp(-math.tau * min(hertz, RATE / 2.2) / RATE)
-    stop = start if end is None else 1 - math.exp(-math.tau * min(end, RATE / 2.2) / RATE)
-    slope = (stop - start) / max(1, len(samples))
-    amount = start
-    for index, value in enumerate(samples):
-        one += amount * (value - one)
-        two += amount * (one - two)
-        out[index] = two
-        amount += slope
-    return out
+    if end is None:
+        return _smooth(_smooth(samples, start), start)
+    stop = 1 - math.exp(-math.tau * min(end, RATE / 2.2) / RATE)
+    amounts: Samples = start + (stop - start) / max(1, samples.size) * np.arange(samples.size, dtype=np.float64)
+    return _smooth(_smooth(samples, amounts), amounts)
 
 
-def highpass(samples: Samples[float], hertz: float) -> Samples[float]:
+def highpass(samples: Samples, hertz: float) -> Samples:
     """Return *samples* without what is below *hertz*."""
-    low = lowpass(samples, hertz)
-    return array("d", [value - under for value, under in zip(samples, low, strict=True)])
+    return samples - lowpass(samples, hertz)
 
 
 def shaped(
-    samples: Samples[float], attack: float, decay: float, sustain: float, release: float, level: float = 1.0
-) -> Samples[float]:
+    samples: Samples, attack: float, decay: float, sustain: float, release: float, level: float = 1.0
+) -> Samples:
     """Return *samples* under an envelope: times in seconds, *sustain* from 0 to 1; it ends in silence."""
-    count = len(samples)
     rise, fall, end = max(1, round(attack * RATE)), max(1, round(decay * RATE)), max(1, round(release * RATE))
-    out = array("d", samples)
-    for index in range(count):
-        if index < rise:
-            now = index / rise
-        elif index < rise + fall:
-            now = 1 - (1 - sustain) * (index - rise) / fall
-        else:
-            now = sustain
-        left = count - 1 - index
-        if left < end:
-            now *= left / end
-        out[index] *= now * level
-    return out
+    index = np.arange(samples.size)
+    now = np.where(index < rise, index / rise, np.maximum(sustain, 1 - (1 - sustain) * (index - rise) / fall))
+    return np.asarray(samples * now * np.minimum(1.0, index[::-1] / end) * level)
 
 
-def fading(samples: Samples[float], half: float, level: float = 1.0) -> Samples[float]:
+def fading(samples: Samples, half: float, level: float = 1.0) -> Samples:
     """Return *samples* dying away: half as loud every *half* seconds, without a click at either end."""
-    factor = 0.5 ** (1 / (half * RATE))
-    now = level
-    count = len(samples)
-    edge = min(count, 220)
-    out = array("d", samples)
-    for index in range(count):
-        out[index] *= now
-        now *= factor
-    for index in range(edge):
-        out[count - 1 - index] *= index / edge
-    for index in range(min(count, 40)):
-        out[index] *= index / 40
-    return out
+    index = np.arange(samples.size)
+    out = samples * level * 0.5 ** (index / (half * RATE))
+    return np.asarray(out * np.minimum(1.0, index[::-1] / min(max(1, samples.size), 220)) * np.minimum(1.0, index / 40))
 
 
 class Mix:
-    """Two channels of a given length."""
+    """Two channels of a given length; of a *loop* what rings on after the end is heard at the beginning."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, loop: bool = False) -> None:
+        self.loop = loop
         self.count = round(seconds * RATE)
-        self.left = array("d", bytes(8 * self.count))
-        self.right = array("d", bytes(8 * self.count))
+        self.left = np.zeros(self.count)
+        self.right = np.zeros(self.count)
 
-    def add(self, samples: Samples[float], at: float, level: float = 1.0, pan: float = 0.0) -> None:
-        """Add *samples* from *at* seconds on; *pan* from -1 (left) to 1. What exceeds the end is cut."""
+    def add(self, samples: Samples, at: float, level: float = 1.0, pan: float = 0.0) -> None:
+        """Add *samples* from *at* seconds on; *pan* from -1 (left) to 1. What exceeds the end is cut.
+
+        In a loop it goes on at the beginning instead.
+        """
         start = round(at * RATE)
-        if start >= self.count:
+        if self.loop:
+            start %= max(1, self.count)
+            while samples.size > self.count - start:
+                self._lay(samples[: self.count - start], start, level, pan)
+                samples, start = samples[self.count - start :], 0
+        elif start >= self.count:
             return
+        self._lay(samples[: self.count - start], start, level, pan)
+
+    def _lay(self, part: Samples, start: int, level: float, pan: float) -> None:
         angle = (pan + 1) * math.pi / 4
         left, right = level * math.cos(angle), level * math.sin(angle)
-        part = samples[: self.count - start]
         for channel, gain in ((self.left, left), (self.right, right)):
-            span = slice(start, start + len(part))
-            channel[span] = array("d", [old + gain * new for old, new in zip(channel[span], part, strict=True)])
+            channel[start : start + part.size] += gain * part
 
     def echo(self, delay: float, feedback: float, level: float) -> None:
         """Add echoes that cross from side to side."""
+        if self.loop:
+            self._echo_around(delay, feedback, level)
+            return
         shift = round(delay * RATE)
         gain = level
         source = (self.left, self.right)
@@ -200,88 +197,87 @@ class Mix:
             if shift * repeat >= self.count or gain < 0.02:
                 break
             taken = [
-                channel[: self.count - shift * repeat] for channel in (source if repeat % 2 == 0 else source[::-1])
+                channel[: self.count - shift * repeat].copy()
+                for channel in (source if repeat % 2 == 0 else source[::-1])
             ]
             for channel, dry in zip((self.left, self.right), taken, strict=True):
-                span = slice(shift * repeat, self.count)
-                channel[span] = array("d", [old + gain * new for old, new in zip(channel[span], dry, strict=True)])
+                channel[shift * repeat :] += gain * dry
+            gain *= feedback
+
+    def _echo_around(self, delay: float, feedback: float, level: float) -> None:
+        dry = (self.left.copy(), self.right.copy())
+        gain = level
+        for repeat in range(1, 6):
+            if gain < 0.02:
+                break
+            shift = round(delay * RATE) * repeat % max(1, self.count)
+            taken = dry if repeat % 2 == 0 else dry[::-1]
+            for channel, source in zip((self.left, self.right), taken, strict=True):
+                channel[:] += gain * np.roll(source, shift)
             gain *= feedback
 
     def room(self, seconds: float, level: float) -> None:
         """Add the sound of a room, after Schroeder: four combs and two all-passes for each side."""
+        # A loop is heard before: as often as the room remembers, so that its beginning rings with its end.
+        before = math.ceil(seconds * RATE / self.count) if self.loop and self.count else 0
         for channel, spread in ((self.left, 0), (self.right, 23)):
-            wet = array("d", bytes(8 * self.count))
+            heard = np.tile(channel, before + 1)
+            wet = np.zeros(heard.size)
             for base in (1116, 1277, 1422, 1617):
-                _comb(channel, wet, base + spread, 0.001 ** ((base + spread) / RATE / seconds))
+                wet += _comb(heard, base + spread, 0.001 ** ((base + spread) / RATE / seconds))
             for base in (556, 225):
                 wet = _allpass(wet, base + spread, 0.5)
-            gain = level * 0.25
-            channel[:] = array("d", [dry + gain * far for dry, far in zip(channel, wet, strict=True)])
+            channel[:] += level * 0.25 * wet[before * self.count :]
 
     def finish(self, fade_in: float, fade_out: float) -> None:
-        """Fade both ends to silence, take away any offset, and bring the peak to `PEAK`."""
-        rise, fall = max(1, round(fade_in * RATE)), max(1, round(fade_out * RATE))
+        """Fade both ends to silence (not those of a loop), take away any offset, and bring the peak to `PEAK`."""
+        index = np.arange(self.count)
         for channel in (self.left, self.right):
-            middle = sum(channel) / max(1, self.count)
-            for index in range(self.count):
-                channel[index] -= middle
-            for index in range(min(rise, self.count)):
-                channel[index] *= index / rise
-            for index in range(min(fall, self.count)):
-                channel[self.count - 1 - index] *= index / fall
-        top = max(max(map(abs, self.left), default=0.0), max(map(abs, self.right), default=0.0))
+            channel[:] -= channel.mean() if self.count else 0.0
+            if not self.loop:
+                channel[:] *= np.minimum(1.0, index / max(1, round(fade_in * RATE)))
+                channel[:] *= np.minimum(1.0, index[::-1] / max(1, round(fade_out * RATE)))
+        top = max((float(np.abs(channel).max()) for channel in (self.left, self.right) if self.count), default=0.0)
         if top:
-            scale = PEAK / top
-            self.left = array("d", [value * scale for value in self.left])
-            self.right = array("d", [value * scale for value in self.right])
+            self.left *= PEAK / top
+            self.right *= PEAK / top
 
     def wav(self, comment: str) -> bytes:
         """Return it as WAV, 16 bits, stereo, with *comment* in an INFO chunk."""
-        frames = array("h", bytes(4 * self.count))
-        frames[0::2] = array("h", [round(value * 32767) for value in self.left])
-        frames[1::2] = array("h", [round(value * 32767) for value in self.right])
+        frames: Any = np.column_stack((self.left, self.right)) * 32767
         buffer = io.BytesIO()
         with wave.open(buffer, "wb") as file:
             file.setnchannels(2)
             file.setsampwidth(2)
             file.setframerate(RATE)
-            file.writeframes(_little_endian(frames))
+            file.writeframes(frames.round().astype("<i2").tobytes())
         return _with_comment(buffer.getvalue(), comment)
 
 
-def _comb(source: Samples[float], out: Samples[float], length: int, feedback: float) -> None:
-    line = [0.0] * length
-    index = 0
+def _comb(source: Samples, length: int, feedback: float) -> Samples:
+    """Return what a comb with a damped way back makes of *source*; a block is as long as its line."""
+    line = np.zeros(length)
+    out = np.empty(source.size)
     damped = 0.0
-    for sample, value in enumerate(source):
-        old = line[index]
-        damped += 0.72 * (old - damped)
-        line[index] = value + damped * feedback
-        out[sample] += old
-        index += 1
-        if index == length:
-            index = 0
-
-
-def _allpass(source: Samples[float], length: int, gain: float) -> Samples[float]:
-    line = [0.0] * length
-    out = array("d", source)
-    index = 0
-    for sample, value in enumerate(source):
-        old = line[index]
-        out[sample] = old - gain * value
-        line[index] = value + gain * old
-        index += 1
-        if index == length:
-            index = 0
+    for start in range(0, source.size, length):
+        part = source[start : start + length]
+        old = line[: part.size]
+        out[start : start + part.size] = old
+        way = _smooth(old, 0.72, damped)
+        damped = float(way[-1])
+        line = part + way * feedback
     return out
 
 
-def _little_endian(frames: array[int]) -> bytes:
-    if struct.pack("=h", 1) != struct.pack("<h", 1):
-        frames = array("h", frames)
-        frames.byteswap()
-    return frames.tobytes()
+def _allpass(source: Samples, length: int, gain: float) -> Samples:
+    line = np.zeros(length)
+    out = np.empty(source.size)
+    for start in range(0, source.size, length):
+        part = source[start : start + length]
+        old = line[: part.size]
+        out[start : start + part.size] = old - gain * part
+        line = part + gain * old
+    return out
 
 
 def _with_comment(data: bytes, comment: str) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Callable
 from random import Random
 
+import numpy as np
+
 from lightfast_providers.studio.music import Plan
+from lightfast_providers.studio.score import CLOSED_HAT, KICK, OPEN_HAT, SNARE, Note, key_of
 from lightfast_providers.studio.sound import (
     RATE,
     Mix,
@@ -25,13 +27,14 @@ from lightfast_providers.studio.sound import (
 class Band:
     """Plays a plan into a mix; a note that was made once is kept and played again."""
 
-    def __init__(self, plan: Plan, seconds: float, chance: Random) -> None:
-        self.plan, self.chance, self.seconds = plan, chance, seconds
-        self.mix = Mix(seconds)
+    def __init__(self, plan: Plan, seconds: float, chance: Random, *, loop: bool = False) -> None:
+        self.plan, self.chance, self.seconds, self.loop = plan, chance, seconds, loop
+        self.mix = Mix(seconds, loop=loop)
+        self.notes: list[Note] = []
         self.beat = 60 / plan.tempo
         self.bar = 4 * self.beat
         self.bars = max(1, -(-round(seconds * 1000) // round(self.bar * 1000)))
-        self._kept: dict[tuple[object, ...], Samples[float]] = {}
+        self._kept: dict[tuple[object, ...], Samples] = {}
 
     def play(self, voice: str) -> None:
         """Play one voice from the beginning to the end."""
@@ -50,12 +53,20 @@ class Band:
         short = min(0.2, self.seconds / 8)
         self.mix.finish(0.004, min(short, self.beat / 8) if "drums" in self.plan.voices else short)
 
-    def _once(self, make: Callable[..., Samples[float]], *arguments: float) -> Samples[float]:
+    def _once(self, make: Callable[..., Samples], *arguments: float) -> Samples:
         """Return what *make* makes of *arguments*: made the first time, kept for the next."""
         key = (make.__name__, *arguments)
         if key not in self._kept:
             self._kept[key] = make(*arguments)
         return self._kept[key]
+
+    def _write(self, voice: str, hertz: float, at: float, length: float, level: float) -> None:
+        """Write a note down for the score; *at* and *length* in seconds. What begins after the end is left out."""
+        at = max(0.0, at)
+        if at < self.seconds - 1e-6:
+            self.notes.append(
+                Note(voice, key_of(hertz), at / self.beat, min(length, self.seconds - at) / self.beat, level)
+            )
 
     def pad(self) -> None:
         """Play chords of three slightly detuned waves that swell and close."""
@@ -64,13 +75,14 @@ class Band:
                 hertz = self.plan.pitch(degree, 3 if degree < 5 else 2)
                 note = self._once(self._pad_note, hertz)
                 self.mix.add(note, bar * self.bar, 0.2, (index - 1) * 0.55)
+                self._write("pad", hertz, bar * self.bar, self.bar, 0.5)
 
-    def _pad_note(self, hertz: float) -> Samples[float]:
+    def _pad_note(self, hertz: float) -> Samples:
         length = self.bar * 1.25
         parts = [
             tone(self.plan.wave, hertz * detune, length, phase=self.chance.random()) for detune in (0.9965, 1.0, 1.0042)
         ]
-        body = array("d", [sum(values) / 3 for values in zip(*parts, strict=True)])
+        body: Samples = sum(parts) / 3  # type: ignore[assignment]  # never empty
         body = lowpass(body, 500 + hertz, 1100 + 2 * hertz)
         return shaped(body, length * 0.28, length * 0.2, 0.8, length * 0.35)
 
@@ -88,14 +100,12 @@ class Band:
                 hertz = self.plan.pitch(degree, 3)
                 note = self._once(self._plucked_note, hertz)
                 swing = self.chance.uniform(-0.004, 0.004)
-                self.mix.add(
-                    note,
-                    max(0.0, bar * self.bar + step * self.beat / 2 + swing),
-                    self.chance.uniform(0.3, 0.42),
-                    (choice - 1.5) * 0.2,
-                )
+                at = max(0.0, bar * self.bar + step * self.beat / 2 + swing)
+                level = self.chance.uniform(0.3, 0.42)
+                self.mix.add(note, at, level, (choice - 1.5) * 0.2)
+                self._write("pluck", hertz, at, self.beat / 2, level * 2)
 
-    def _plucked_note(self, hertz: float) -> Samples[float]:
+    def _plucked_note(self, hertz: float) -> Samples:
         return fading(plucked(hertz, 1.6, self.chance), 0.5)
 
     def arpeggio(self) -> None:
@@ -109,8 +119,9 @@ class Band:
                 note = self._once(self._blip, hertz)
                 accent = 0.34 if step % 4 == 0 else 0.22
                 self.mix.add(note, bar * self.bar + step * self.beat / 4, accent, 0.5 * (-1) ** step)
+                self._write("arpeggio", hertz, bar * self.bar + step * self.beat / 4, self.beat / 4, accent * 2)
 
-    def _blip(self, hertz: float) -> Samples[float]:
+    def _blip(self, hertz: float) -> Samples:
         raw = tone(self.plan.wave, hertz, min(0.5, self.beat))
         return fading(lowpass(raw, 4 * hertz + 1500, hertz), 0.09)
 
@@ -128,21 +139,34 @@ class Band:
                 hertz = self.plan.pitch(degree, 1)
                 note = self._once(self._bass_note, hertz, length * self.beat)
                 self.mix.add(note, bar * self.bar + beat * self.beat, 0.5)
+                self._write("bass", hertz, bar * self.bar + beat * self.beat, length * self.beat, 0.8)
 
-    def _bass_note(self, hertz: float, length: float) -> Samples[float]:
+    def _bass_note(self, hertz: float, length: float) -> Samples:
         body = tone("saw" if self.plan.wave == "saw" else "triangle", hertz, length)
         deep = tone("sine", hertz, length)
-        mixed = array("d", [0.55 * one + 0.6 * two for one, two in zip(lowpass(body, 900, 240), deep, strict=True)])
+        mixed = 0.55 * lowpass(body, 900, 240) + 0.6 * deep
         return shaped(mixed, 0.006, length * 0.4, 0.65, min(0.06, length / 3))
 
     def drone(self) -> None:
         """Hold a root, its fifth and octave that breathe slowly from beginning to end."""
         for index, (degree, octave) in enumerate(((0, 2), (4 if len_of(self.plan) == 7 else 3, 2), (0, 3))):
             hertz = self.plan.pitch(degree, octave)
+            self._write("drone", hertz, 0.0, self.seconds, 0.5)
             for detune, pan in ((0.9985, -0.6), (1.0017, 0.6)):
+                if self.loop:
+                    self._drone_around(hertz * detune, 350 + 120 * index, pan)
+                    continue
                 raw = tone(self.plan.wave, hertz * detune, self.seconds, phase=self.chance.random())
                 body = lowpass(raw, 350 + 120 * index, 900 + 300 * index)
                 self.mix.add(shaped(body, self.seconds * 0.25, 0.1, 1.0, self.seconds * 0.3), 0.0, 0.2, pan)
+
+    def _drone_around(self, hertz: float, cutoff: float, pan: float) -> None:
+        """Hold a tone that fits the loop a whole number of times: it breathes by its filter, twice as long."""
+        whole = max(1, round(hertz * self.seconds)) / self.seconds
+        raw = tone(self.plan.wave, whole, 2 * self.seconds, phase=self.chance.random())
+        body = lowpass(raw, cutoff * 1.8)[self.mix.count :]  # the second time the filter has settled
+        breath = body * (0.75 + 0.25 * np.cos(math.tau * np.arange(body.size) / body.size))
+        self.mix.add(breath, 0.0, 0.2, pan)
 
     def bells(self) -> None:
         """Play single bells over the chord, with partials that do not fit, as in bronze."""
@@ -151,14 +175,11 @@ class Band:
                 degree = self.chance.choice(self.plan.chord(bar))
                 hertz = self.plan.pitch(degree, 5)
                 note = self._once(self._bell, hertz)
-                self.mix.add(
-                    note,
-                    bar * self.bar + beat * self.beat,
-                    self.chance.uniform(0.14, 0.24),
-                    self.chance.uniform(-0.7, 0.7),
-                )
+                level = self.chance.uniform(0.14, 0.24)
+                self.mix.add(note, bar * self.bar + beat * self.beat, level, self.chance.uniform(-0.7, 0.7))
+                self._write("bells", hertz, bar * self.bar + beat * self.beat, self.beat, level * 3)
 
-    def _bell(self, hertz: float) -> Samples[float]:
+    def _bell(self, hertz: float) -> Samples:
         whole = Mix(2.4)
         for ratio, level, half in ((0.5, 0.3, 0.6), (1.0, 1.0, 0.5), (2.76, 0.45, 0.22), (5.4, 0.22, 0.1)):
             if hertz * ratio < RATE * 0.45:
@@ -172,8 +193,9 @@ class Band:
                 hertz = self.plan.pitch(degree, 3)
                 note = self._once(self._held_note, hertz)
                 self.mix.add(note, bar * self.bar, 0.2, (index - 1) * 0.3)
+                self._write("organ", hertz, bar * self.bar, self.bar, 0.5)
 
-    def _held_note(self, hertz: float) -> Samples[float]:
+    def _held_note(self, hertz: float) -> Samples:
         return shaped(tone("organ", hertz, self.bar, vibrato=0.003), 0.03, 0.1, 0.9, 0.08)
 
     def lead(self) -> None:
@@ -194,9 +216,10 @@ class Band:
                 note = self._once(self._sung, hertz, length * self.beat * 0.96)
                 if self.chance.random() > 0.14:
                     self.mix.add(note, bar * self.bar + beat * self.beat, 0.26, 0.15)
+                    self._write("lead", hertz, bar * self.bar + beat * self.beat, length * self.beat, 0.7)
                 beat += length
 
-    def _sung(self, hertz: float, length: float) -> Samples[float]:
+    def _sung(self, hertz: float, length: float) -> Samples:
         raw = tone(self.plan.wave, hertz, length, vibrato=0.006)
         return shaped(lowpass(raw, 2200 + hertz), 0.03, length * 0.3, 0.75, min(0.09, length / 3))
 
@@ -223,30 +246,32 @@ class Band:
             start = bar * self.bar
             for beat in kicks:
                 self.mix.add(kick, start + beat * self.beat, 0.85)
+                self._hit(KICK, start + beat * self.beat, 0.9)
             for beat in (1.0, 3.0):
                 self.mix.add(snare, start + beat * self.beat, 0.5, 0.08)
+                self._hit(SNARE, start + beat * self.beat, 0.8)
             for step in range(8):
                 hat, level = (opened, 0.2) if four and step % 2 else (closed, 0.26 if step % 2 == 0 else 0.17)
                 self.mix.add(hat, start + step * self.beat / 2, level, -0.25)
+                self._hit(OPEN_HAT if hat is opened else CLOSED_HAT, start + step * self.beat / 2, level * 2.5)
             if bar % 4 == 3:
                 for step in range(4):
                     self.mix.add(snare, start + 3 * self.beat + step * self.beat / 4, 0.2 + 0.08 * step, 0.1)
+                    self._hit(SNARE, start + 3 * self.beat + step * self.beat / 4, 0.4 + 0.15 * step)
 
-    def _kick(self) -> Samples[float]:
-        count = round(0.42 * RATE)
-        phase, out = 0.0, array("d", bytes(8 * count))
-        for index in range(count):
-            second = index / RATE
-            phase += math.tau * (46 + 130 * math.exp(-second * 34)) / RATE
-            out[index] = math.sin(phase)
-        return fading(out, 0.075)
+    def _hit(self, key: int, at: float, level: float) -> None:
+        if at < self.seconds - 1e-6:
+            self.notes.append(Note("drums", key, at / self.beat, 0.25, level))
 
-    def _snare(self) -> Samples[float]:
+    def _kick(self) -> Samples:
+        second = np.arange(round(0.42 * RATE)) / RATE
+        phase = np.cumsum(math.tau * (46 + 130 * np.exp(-second * 34)) / RATE)
+        return fading(np.sin(phase), 0.075)
+
+    def _snare(self) -> Samples:
         rattle = highpass(hiss(0.26, self.chance), 1400)
         body = tone("triangle", 186, 0.26)
-        return array(
-            "d", [one + 0.5 * two for one, two in zip(fading(rattle, 0.05, 0.8), fading(body, 0.04), strict=True)]
-        )
+        return fading(rattle, 0.05, 0.8) + 0.5 * fading(body, 0.04)
 
 
 def len_of(plan: Plan) -> int:

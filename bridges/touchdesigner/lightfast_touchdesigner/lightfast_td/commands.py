@@ -163,8 +163,9 @@ class Commands:
     def do_rename_operator(self, path, name):
         """Rename an operator."""
         op = self._inside(path)
+        was = op.name
         rename(self._exposure, op, name)
-        return {"path": op.path, "mount_path": path_of(op)}
+        return {"path": op.path, "mount_path": path_of(op), "was": was}
 
     def do_connect(self, source, target, output=0, input=0):
         """Wire two operators."""

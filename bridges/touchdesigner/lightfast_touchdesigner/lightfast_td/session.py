@@ -161,8 +161,7 @@ class Session:
         elif kind == "lost":
             self.live, self.problem = False, str(event[1])
             self._fresh = self._synced_due = False
-            self._uploads.clear()
-            self._results = []
+            self._give_up(client)
             if (
                 event[2] and not self._counted
             ):  # the daemon never acknowledged them: it must not put older values back over them
@@ -184,6 +183,15 @@ class Session:
                 if call_id == event[1]:
                     del self._uploads[transfer]
                     client.error(call_id, "cancelled")
+
+    def _give_up(self, client):
+        """Let go of what is under way: whoever asked is gone. What was done is told all the same, for who asks again."""
+        uploads, self._uploads = self._uploads, {}
+        for call_id in uploads.values():
+            client.error(call_id, "the connection was lost while the picture travelled")
+        results, self._results = self._results, []
+        for call_id, value in results:
+            client.result(call_id, value)
 
     def _run(self, client, call):
         schema = self.schemas.get(call.command)

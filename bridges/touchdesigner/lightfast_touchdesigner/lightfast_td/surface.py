@@ -113,7 +113,7 @@ COMMANDS = [
     ),
     _command(
         "connect",
-        "reversible",
+        "destructive",
         "Wire the output of one operator into the input of another; one step of undo.",
         _argument("source", "string", "The operator whose output it is.", True),
         _argument("target", "string", "The operator whose input it is.", True),
@@ -122,23 +122,40 @@ COMMANDS = [
     ),
     _command(
         "disconnect",
-        "reversible",
+        "destructive",
         "Unwire an input; one step of undo.",
         _PATH,
         _argument("input", "int", "The number of the input, from 0."),
     ),
     _command(
         "set_text",
-        "reversible",
+        "destructive",
         "Set the text of a DAT. A DAT that is run as Python is refused unless 'Allow Code' is on.",
         _PATH,
         _argument("text", "string", "The text.", True),
     ),
     _command("play", "reversible", "Play the timeline."),
     _command("pause", "reversible", "Pause the timeline."),
-    _command("undo", "reversible", "Undo the last step of this TouchDesigner."),
-    _command("redo", "reversible", "Redo what was undone."),
+    _command("undo", "destructive", "Undo the last step of this TouchDesigner."),
+    _command("redo", "destructive", "Redo what was undone."),
 ]
+
+_SETTLED = ("cook", "connect", "disconnect", "set_text", "play", "pause")
+"""Commands that set a state: doing one again leaves all as it is."""
+_UNDO = {
+    "create_operator": {"command": "delete_operator", "arguments": {"path": "$result.path"}},
+    "rename_operator": {
+        "command": "rename_operator",
+        "arguments": {"path": "$result.path", "name": "$result.was"},
+    },
+    "play": {"command": "pause", "arguments": {}},
+    "pause": {"command": "play", "arguments": {}},
+}
+for _each in COMMANDS:
+    if _each["name"] in _SETTLED:
+        _each["idempotent"] = True
+    if _each["name"] in _UNDO:
+        _each["undo"] = _UNDO[_each["name"]]
 
 EXEC = _command(
     "exec",

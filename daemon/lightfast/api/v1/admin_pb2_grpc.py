@@ -75,6 +75,16 @@ class AdminServiceStub(object):
                 request_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/lightfast.api.v1.AdminService/Backup',
+                request_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.BackupResponse.FromString,
+                _registered_method=True)
+        self.ListBackups = channel.unary_unary(
+                '/lightfast.api.v1.AdminService/ListBackups',
+                request_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -137,6 +147,20 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """Copies everything into one file while the daemon runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBackups(self, request, context):
+        """Lists the backups that were made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +203,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListTokens,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.BackupRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.BackupResponse.SerializeToString,
+            ),
+            'ListBackups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackups,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +432,60 @@ class AdminService(object):
             '/lightfast.api.v1.AdminService/ListTokens',
             lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_admin__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lightfast.api.v1.AdminService/Backup',
+            lightfast_dot_api_dot_v1_dot_admin__pb2.BackupRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_admin__pb2.BackupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.AdminService/ListBackups',
+            lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_admin__pb2.ListBackupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,10 @@ class AdminServiceStub:
     """Revokes a token at once."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
     """Lists the tokens, without their secrets."""
+    Backup: _aio.UnaryStreamMultiCallable[_admin_pb2.BackupRequest, _admin_pb2.BackupResponse]
+    """Copies everything into one file while the daemon runs."""
+    ListBackups: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListBackupsRequest, _admin_pb2.ListBackupsResponse]
+    """Lists the backups that were made."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows and steers the daemon."""
@@ -99,5 +103,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_admin_pb2.ListTokensRequest, _abc.Awaitable[_admin_pb2.ListTokensResponse]],
     ) -> _abc.Awaitable[_admin_pb2.ListTokensResponse]:
         """Lists the tokens, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def Backup(
+        self,
+        request: _admin_pb2.BackupRequest,
+        context: _aio.ServicerContext[_admin_pb2.BackupRequest, _abc.AsyncIterator[_admin_pb2.BackupResponse]],
+    ) -> _abc.AsyncIterator[_admin_pb2.BackupResponse]:
+        """Copies everything into one file while the daemon runs."""
+
+    @_abc_1.abstractmethod
+    def ListBackups(
+        self,
+        request: _admin_pb2.ListBackupsRequest,
+        context: _aio.ServicerContext[_admin_pb2.ListBackupsRequest, _abc.Awaitable[_admin_pb2.ListBackupsResponse]],
+    ) -> _abc.Awaitable[_admin_pb2.ListBackupsResponse]:
+        """Lists the backups that were made."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _aio.Server) -> None: ...

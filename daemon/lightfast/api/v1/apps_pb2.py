@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from lightfast.api.v1 import types_pb2 as lightfast_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blightfast/api/v1/apps.proto\x12\x10lightfast.api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1clightfast/api/v1/types.proto\"\x92\x03\n\x03\x41pp\x12\r\n\x05mount\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.lightfast.api.v1.AppState\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x11\n\ttransport\x18\t \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11recovery_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tsimulator\x18\x0c \x01(\x08\x12\x12\n\nlost_paths\x18\r \x03(\t\x12\x0f\n\x07pending\x18\x0e \x01(\x03\x12.\n\nstate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0fListAppsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"t\n\x10ListAppsResponse\x12#\n\x04\x61pps\x18\x01 \x03(\x0b\x32\x15.lightfast.api.v1.App\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t\"\x1e\n\rGetAppRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"X\n\x0eGetAppResponse\x12\"\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x15.lightfast.api.v1.App\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"$\n\x13ListCommandsRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"T\n\x0f\x43ommandArgument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"r\n\x07\x43ommand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x34\n\targuments\x18\x03 \x03(\x0b\x32!.lightfast.api.v1.CommandArgument\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\"g\n\x14ListCommandsResponse\x12+\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x19.lightfast.api.v1.Command\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"\x8f\x02\n\rInvokeRequest\x12\r\n\x05mount\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x41\n\targuments\x18\x03 \x03(\x0b\x32..lightfast.api.v1.InvokeRequest.ArgumentsEntry\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x10\n\x08group_id\x18\x06 \x01(\t\x1aI\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value:\x02\x38\x01\"\xb1\x01\n\x0eInvokeResponse\x12=\n\x08progress\x18\x01 \x01(\x0b\x32).lightfast.api.v1.InvokeResponse.ProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.ValueH\x00\x1a-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x06\n\x04kind\"\x1e\n\rResyncRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"\x8d\x01\n\x0eResyncResponse\x12\"\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x15.lightfast.api.v1.App\x12\r\n\x05taken\x18\x02 \x01(\x03\x12\x10\n\x08restored\x18\x03 \x01(\x03\x12\x12\n\nlost_paths\x18\x04 \x03(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x10\n\x08store_id\x18\x06 \x01(\t\"\xad\x01\n\x16ResolveConflictRequest\x12\x13\n\x0b\x63onflict_id\x18\x01 \x01(\t\x12\x32\n\x06\x63hoice\x18\x02 \x01(\x0e\x32 .lightfast.api.v1.ConflictChoiceH\x00\x12(\n\x05value\x18\x03 \x01(\x0b\x32\x17.lightfast.api.v1.ValueH\x00\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x0c\n\nresolution\"s\n\x17ResolveConflictResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12&\n\x05\x65ntry\x18\x04 \x01(\x0b\x32\x17.lightfast.api.v1.Entry\"g\n\x07\x46inding\x12-\n\x05level\x18\x01 \x01(\x0e\x32\x1e.lightfast.api.v1.FindingLevel\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"!\n\x0f\x44iagnoseRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"c\n\x10\x44iagnoseResponse\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.lightfast.api.v1.Finding\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t*\xae\x01\n\x08\x41ppState\x12\x19\n\x15\x41PP_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41PP_STATE_ABSENT\x10\x01\x12\x18\n\x14\x41PP_STATE_CONNECTING\x10\x02\x12\x17\n\x13\x41PP_STATE_RESYNCING\x10\x03\x12\x12\n\x0e\x41PP_STATE_LIVE\x10\x04\x12\x16\n\x12\x41PP_STATE_DEGRADED\x10\x05\x12\x12\n\x0e\x41PP_STATE_GONE\x10\x06*k\n\x0e\x43onflictChoice\x12\x1f\n\x1b\x43ONFLICT_CHOICE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONFLICT_CHOICE_WISHED\x10\x01\x12\x1c\n\x18\x43ONFLICT_CHOICE_REPORTED\x10\x02*\x8f\x01\n\x0c\x46indingLevel\x12\x1d\n\x19\x46INDING_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46INDING_LEVEL_OK\x10\x01\x12\x16\n\x12\x46INDING_LEVEL_NOTE\x10\x02\x12\x19\n\x15\x46INDING_LEVEL_WARNING\x10\x03\x12\x17\n\x13\x46INDING_LEVEL_ERROR\x10\x04\x32\xe2\x04\n\nAppService\x12Q\n\x08ListApps\x12!.lightfast.api.v1.ListAppsRequest\x1a\".lightfast.api.v1.ListAppsResponse\x12K\n\x06GetApp\x12\x1f.lightfast.api.v1.GetAppRequest\x1a .lightfast.api.v1.GetAppResponse\x12]\n\x0cListCommands\x12%.lightfast.api.v1.ListCommandsRequest\x1a&.lightfast.api.v1.ListCommandsResponse\x12M\n\x06Invoke\x12\x1f.lightfast.api.v1.InvokeRequest\x1a .lightfast.api.v1.InvokeResponse0\x01\x12K\n\x06Resync\x12\x1f.lightfast.api.v1.ResyncRequest\x1a .lightfast.api.v1.ResyncResponse\x12\x66\n\x0fResolveConflict\x12(.lightfast.api.v1.ResolveConflictRequest\x1a).lightfast.api.v1.ResolveConflictResponse\x12Q\n\x08\x44iagnose\x12!.lightfast.api.v1.DiagnoseRequest\x1a\".lightfast.api.v1.DiagnoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blightfast/api/v1/apps.proto\x12\x10lightfast.api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1clightfast/api/v1/types.proto\"\x92\x03\n\x03\x41pp\x12\r\n\x05mount\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.lightfast.api.v1.AppState\x12\x14\n\x0cstate_reason\x18\x05 \x01(\t\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x07 \x01(\t\x12\x0b\n\x03pid\x18\x08 \x01(\x03\x12\x11\n\ttransport\x18\t \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11recovery_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tsimulator\x18\x0c \x01(\x08\x12\x12\n\nlost_paths\x18\r \x03(\t\x12\x0f\n\x07pending\x18\x0e \x01(\x03\x12.\n\nstate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"8\n\x0fListAppsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"t\n\x10ListAppsResponse\x12#\n\x04\x61pps\x18\x01 \x03(\x0b\x32\x15.lightfast.api.v1.App\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08store_id\x18\x04 \x01(\t\"\x1e\n\rGetAppRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"X\n\x0eGetAppResponse\x12\"\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x15.lightfast.api.v1.App\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"$\n\x13ListCommandsRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"T\n\x0f\x43ommandArgument\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08required\x18\x03 \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x8c\x01\n\x07\x43ommand\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x34\n\targuments\x18\x03 \x03(\x0b\x32!.lightfast.api.v1.CommandArgument\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\x12\x18\n\x10\x61rguments_schema\x18\x05 \x01(\t\"g\n\x14ListCommandsResponse\x12+\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x19.lightfast.api.v1.Command\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"\x8f\x02\n\rInvokeRequest\x12\r\n\x05mount\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x41\n\targuments\x18\x03 \x03(\x0b\x32..lightfast.api.v1.InvokeRequest.ArgumentsEntry\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x10\n\x08group_id\x18\x06 \x01(\t\x1aI\n\x0e\x41rgumentsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.Value:\x02\x38\x01\"\xb1\x01\n\x0eInvokeResponse\x12=\n\x08progress\x18\x01 \x01(\x0b\x32).lightfast.api.v1.InvokeResponse.ProgressH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.lightfast.api.v1.ValueH\x00\x1a-\n\x08Progress\x12\x10\n\x08\x66raction\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x06\n\x04kind\"\x1e\n\rResyncRequest\x12\r\n\x05mount\x18\x01 \x01(\t\"\x8d\x01\n\x0eResyncResponse\x12\"\n\x03\x61pp\x18\x01 \x01(\x0b\x32\x15.lightfast.api.v1.App\x12\r\n\x05taken\x18\x02 \x01(\x03\x12\x10\n\x08restored\x18\x03 \x01(\x03\x12\x12\n\nlost_paths\x18\x04 \x03(\t\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x10\n\x08store_id\x18\x06 \x01(\t\"\xad\x01\n\x16ResolveConflictRequest\x12\x13\n\x0b\x63onflict_id\x18\x01 \x01(\t\x12\x32\n\x06\x63hoice\x18\x02 \x01(\x0e\x32 .lightfast.api.v1.ConflictChoiceH\x00\x12(\n\x05value\x18\x03 \x01(\x0b\x32\x17.lightfast.api.v1.ValueH\x00\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x0c\n\nresolution\"s\n\x17ResolveConflictResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12&\n\x05\x65ntry\x18\x04 \x01(\x0b\x32\x17.lightfast.api.v1.Entry\"g\n\x07\x46inding\x12-\n\x05level\x18\x01 \x01(\x0e\x32\x1e.lightfast.api.v1.FindingLevel\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"!\n\x0f\x44iagnoseRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"c\n\x10\x44iagnoseResponse\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.lightfast.api.v1.Finding\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t*\xae\x01\n\x08\x41ppState\x12\x19\n\x15\x41PP_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41PP_STATE_ABSENT\x10\x01\x12\x18\n\x14\x41PP_STATE_CONNECTING\x10\x02\x12\x17\n\x13\x41PP_STATE_RESYNCING\x10\x03\x12\x12\n\x0e\x41PP_STATE_LIVE\x10\x04\x12\x16\n\x12\x41PP_STATE_DEGRADED\x10\x05\x12\x12\n\x0e\x41PP_STATE_GONE\x10\x06*k\n\x0e\x43onflictChoice\x12\x1f\n\x1b\x43ONFLICT_CHOICE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONFLICT_CHOICE_WISHED\x10\x01\x12\x1c\n\x18\x43ONFLICT_CHOICE_REPORTED\x10\x02*\x8f\x01\n\x0c\x46indingLevel\x12\x1d\n\x19\x46INDING_LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46INDING_LEVEL_OK\x10\x01\x12\x16\n\x12\x46INDING_LEVEL_NOTE\x10\x02\x12\x19\n\x15\x46INDING_LEVEL_WARNING\x10\x03\x12\x17\n\x13\x46INDING_LEVEL_ERROR\x10\x04\x32\xe2\x04\n\nAppService\x12Q\n\x08ListApps\x12!.lightfast.api.v1.ListAppsRequest\x1a\".lightfast.api.v1.ListAppsResponse\x12K\n\x06GetApp\x12\x1f.lightfast.api.v1.GetAppRequest\x1a .lightfast.api.v1.GetAppResponse\x12]\n\x0cListCommands\x12%.lightfast.api.v1.ListCommandsRequest\x1a&.lightfast.api.v1.ListCommandsResponse\x12M\n\x06Invoke\x12\x1f.lightfast.api.v1.InvokeRequest\x1a .lightfast.api.v1.InvokeResponse0\x01\x12K\n\x06Resync\x12\x1f.lightfast.api.v1.ResyncRequest\x1a .lightfast.api.v1.ResyncResponse\x12\x66\n\x0fResolveConflict\x12(.lightfast.api.v1.ResolveConflictRequest\x1a).lightfast.api.v1.ResolveConflictResponse\x12Q\n\x08\x44iagnose\x12!.lightfast.api.v1.DiagnoseRequest\x1a\".lightfast.api.v1.DiagnoseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._loaded_options = None
   _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._serialized_options = b'8\001'
-  _globals['_APPSTATE']._serialized_start=2357
-  _globals['_APPSTATE']._serialized_end=2531
-  _globals['_CONFLICTCHOICE']._serialized_start=2533
-  _globals['_CONFLICTCHOICE']._serialized_end=2640
-  _globals['_FINDINGLEVEL']._serialized_start=2643
-  _globals['_FINDINGLEVEL']._serialized_end=2786
+  _globals['_APPSTATE']._serialized_start=2384
+  _globals['_APPSTATE']._serialized_end=2558
+  _globals['_CONFLICTCHOICE']._serialized_start=2560
+  _globals['_CONFLICTCHOICE']._serialized_end=2667
+  _globals['_FINDINGLEVEL']._serialized_start=2670
+  _globals['_FINDINGLEVEL']._serialized_end=2813
   _globals['_APP']._serialized_start=145
   _globals['_APP']._serialized_end=547
   _globals['_LISTAPPSREQUEST']._serialized_start=549
@@ -56,32 +56,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCOMMANDSREQUEST']._serialized_end=883
   _globals['_COMMANDARGUMENT']._serialized_start=885
   _globals['_COMMANDARGUMENT']._serialized_end=969
-  _globals['_COMMAND']._serialized_start=971
-  _globals['_COMMAND']._serialized_end=1085
-  _globals['_LISTCOMMANDSRESPONSE']._serialized_start=1087
-  _globals['_LISTCOMMANDSRESPONSE']._serialized_end=1190
-  _globals['_INVOKEREQUEST']._serialized_start=1193
-  _globals['_INVOKEREQUEST']._serialized_end=1464
-  _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._serialized_start=1391
-  _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._serialized_end=1464
-  _globals['_INVOKERESPONSE']._serialized_start=1467
-  _globals['_INVOKERESPONSE']._serialized_end=1644
-  _globals['_INVOKERESPONSE_PROGRESS']._serialized_start=1591
-  _globals['_INVOKERESPONSE_PROGRESS']._serialized_end=1636
-  _globals['_RESYNCREQUEST']._serialized_start=1646
-  _globals['_RESYNCREQUEST']._serialized_end=1676
-  _globals['_RESYNCRESPONSE']._serialized_start=1679
-  _globals['_RESYNCRESPONSE']._serialized_end=1820
-  _globals['_RESOLVECONFLICTREQUEST']._serialized_start=1823
-  _globals['_RESOLVECONFLICTREQUEST']._serialized_end=1996
-  _globals['_RESOLVECONFLICTRESPONSE']._serialized_start=1998
-  _globals['_RESOLVECONFLICTRESPONSE']._serialized_end=2113
-  _globals['_FINDING']._serialized_start=2115
-  _globals['_FINDING']._serialized_end=2218
-  _globals['_DIAGNOSEREQUEST']._serialized_start=2220
-  _globals['_DIAGNOSEREQUEST']._serialized_end=2253
-  _globals['_DIAGNOSERESPONSE']._serialized_start=2255
-  _globals['_DIAGNOSERESPONSE']._serialized_end=2354
-  _globals['_APPSERVICE']._serialized_start=2789
-  _globals['_APPSERVICE']._serialized_end=3399
+  _globals['_COMMAND']._serialized_start=972
+  _globals['_COMMAND']._serialized_end=1112
+  _globals['_LISTCOMMANDSRESPONSE']._serialized_start=1114
+  _globals['_LISTCOMMANDSRESPONSE']._serialized_end=1217
+  _globals['_INVOKEREQUEST']._serialized_start=1220
+  _globals['_INVOKEREQUEST']._serialized_end=1491
+  _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._serialized_start=1418
+  _globals['_INVOKEREQUEST_ARGUMENTSENTRY']._serialized_end=1491
+  _globals['_INVOKERESPONSE']._serialized_start=1494
+  _globals['_INVOKERESPONSE']._serialized_end=1671
+  _globals['_INVOKERESPONSE_PROGRESS']._serialized_start=1618
+  _globals['_INVOKERESPONSE_PROGRESS']._serialized_end=1663
+  _globals['_RESYNCREQUEST']._serialized_start=1673
+  _globals['_RESYNCREQUEST']._serialized_end=1703
+  _globals['_RESYNCRESPONSE']._serialized_start=1706
+  _globals['_RESYNCRESPONSE']._serialized_end=1847
+  _globals['_RESOLVECONFLICTREQUEST']._serialized_start=1850
+  _globals['_RESOLVECONFLICTREQUEST']._serialized_end=2023
+  _globals['_RESOLVECONFLICTRESPONSE']._serialized_start=2025
+  _globals['_RESOLVECONFLICTRESPONSE']._serialized_end=2140
+  _globals['_FINDING']._serialized_start=2142
+  _globals['_FINDING']._serialized_end=2245
+  _globals['_DIAGNOSEREQUEST']._serialized_start=2247
+  _globals['_DIAGNOSEREQUEST']._serialized_end=2280
+  _globals['_DIAGNOSERESPONSE']._serialized_start=2282
+  _globals['_DIAGNOSERESPONSE']._serialized_end=2381
+  _globals['_APPSERVICE']._serialized_start=2816
+  _globals['_APPSERVICE']._serialized_end=3426
 # @@protoc_insertion_point(module_scope)

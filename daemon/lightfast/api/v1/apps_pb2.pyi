@@ -386,12 +386,15 @@ class Command(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_SCHEMA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name: the application's own verb."""
     description: _builtins.str
     """What it does, for a person."""
     effect: _builtins.str
     """What it does to the world: `read`, `reversible`, `destructive`, `code`."""
+    arguments_schema: _builtins.str
+    """The JSON Schema of its arguments, where the application has one."""
     @_builtins.property
     def arguments(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommandArgument]:
         """The arguments."""
@@ -403,10 +406,11 @@ class Command(_message.Message):
         description: _builtins.str = ...,
         arguments: _abc.Iterable[Global___CommandArgument] | None = ...,
         effect: _builtins.str = ...,
+        arguments_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "description", b"description", "effect", b"effect", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_schema", b"arguments_schema", "description", b"description", "effect", b"effect", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlightfast/api/v1/assets.proto\x12\x10lightfast.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\nProvenance\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x11\n\tgenerator\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x10\n\x08settings\x18\x04 \x01(\t\x12\x0f\n\x07sources\x18\x05 \x03(\t\"\xca\x01\n\x05\x41sset\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\nprovenance\x18\x07 \x01(\x0b\x32\x1c.lightfast.api.v1.Provenance\x12\x11\n\tfile_path\x18\x08 \x01(\t\"J\n\x11WriteAssetRequest\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"<\n\x12WriteAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\"B\n\x10ReadAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"J\n\x11ReadAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"!\n\x0fGetAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"^\n\x10GetAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"N\n\x11ListAssetsRequest\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xa2\x01\n\x12ListAssetsResponse\x12\'\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x17.lightfast.api.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x12\n\nquota_size\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x10\n\x08store_id\x18\x06 \x01(\t2\xed\x02\n\x0c\x41ssetService\x12Y\n\nWriteAsset\x12#.lightfast.api.v1.WriteAssetRequest\x1a$.lightfast.api.v1.WriteAssetResponse(\x01\x12V\n\tReadAsset\x12\".lightfast.api.v1.ReadAssetRequest\x1a#.lightfast.api.v1.ReadAssetResponse0\x01\x12Q\n\x08GetAsset\x12!.lightfast.api.v1.GetAssetRequest\x1a\".lightfast.api.v1.GetAssetResponse\x12W\n\nListAssets\x12#.lightfast.api.v1.ListAssetsRequest\x1a$.lightfast.api.v1.ListAssetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlightfast/api/v1/assets.proto\x12\x10lightfast.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"b\n\nProvenance\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x11\n\tgenerator\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x10\n\x08settings\x18\x04 \x01(\t\x12\x0f\n\x07sources\x18\x05 \x03(\t\"\xf2\x01\n\x05\x41sset\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\nprovenance\x18\x07 \x01(\x0b\x32\x1c.lightfast.api.v1.Provenance\x12\x11\n\tfile_path\x18\x08 \x01(\t\x12&\n\x05media\x18\t \x01(\x0b\x32\x17.lightfast.api.v1.Media\"\xa1\x01\n\x05Media\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\t\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\x0c\n\x04mode\x18\x04 \x01(\t\x12\x0e\n\x06\x66rames\x18\x05 \x01(\x05\x12\x13\n\x0b\x64uration_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x63hannels\x18\x07 \x01(\x05\x12\x13\n\x0bsample_rate\x18\x08 \x01(\x05\x12\x0f\n\x07problem\x18\t \x01(\t\"J\n\x11WriteAssetRequest\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"<\n\x12WriteAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\"B\n\x10ReadAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"J\n\x11ReadAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"!\n\x0fGetAssetRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"^\n\x10GetAssetResponse\x12&\n\x05\x61sset\x18\x01 \x01(\x0b\x32\x17.lightfast.api.v1.Asset\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08store_id\x18\x03 \x01(\t\"N\n\x11ListAssetsRequest\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xa2\x01\n\x12ListAssetsResponse\x12\'\n\x06\x61ssets\x18\x01 \x03(\x0b\x32\x17.lightfast.api.v1.Asset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x12\n\nquota_size\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12\x10\n\x08store_id\x18\x06 \x01(\t2\xed\x02\n\x0c\x41ssetService\x12Y\n\nWriteAsset\x12#.lightfast.api.v1.WriteAssetRequest\x1a$.lightfast.api.v1.WriteAssetResponse(\x01\x12V\n\tReadAsset\x12\".lightfast.api.v1.ReadAssetRequest\x1a#.lightfast.api.v1.ReadAssetResponse0\x01\x12Q\n\x08GetAsset\x12!.lightfast.api.v1.GetAssetRequest\x1a\".lightfast.api.v1.GetAssetResponse\x12W\n\nListAssets\x12#.lightfast.api.v1.ListAssetsRequest\x1a$.lightfast.api.v1.ListAssetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVENANCE']._serialized_start=84
   _globals['_PROVENANCE']._serialized_end=182
   _globals['_ASSET']._serialized_start=185
-  _globals['_ASSET']._serialized_end=387
-  _globals['_WRITEASSETREQUEST']._serialized_start=389
-  _globals['_WRITEASSETREQUEST']._serialized_end=463
-  _globals['_WRITEASSETRESPONSE']._serialized_start=465
-  _globals['_WRITEASSETRESPONSE']._serialized_end=525
-  _globals['_READASSETREQUEST']._serialized_start=527
-  _globals['_READASSETREQUEST']._serialized_end=593
-  _globals['_READASSETRESPONSE']._serialized_start=595
-  _globals['_READASSETRESPONSE']._serialized_end=669
-  _globals['_GETASSETREQUEST']._serialized_start=671
-  _globals['_GETASSETREQUEST']._serialized_end=704
-  _globals['_GETASSETRESPONSE']._serialized_start=706
-  _globals['_GETASSETRESPONSE']._serialized_end=800
-  _globals['_LISTASSETSREQUEST']._serialized_start=802
-  _globals['_LISTASSETSREQUEST']._serialized_end=880
-  _globals['_LISTASSETSRESPONSE']._serialized_start=883
-  _globals['_LISTASSETSRESPONSE']._serialized_end=1045
-  _globals['_ASSETSERVICE']._serialized_start=1048
-  _globals['_ASSETSERVICE']._serialized_end=1413
+  _globals['_ASSET']._serialized_end=427
+  _globals['_MEDIA']._serialized_start=430
+  _globals['_MEDIA']._serialized_end=591
+  _globals['_WRITEASSETREQUEST']._serialized_start=593
+  _globals['_WRITEASSETREQUEST']._serialized_end=667
+  _globals['_WRITEASSETRESPONSE']._serialized_start=669
+  _globals['_WRITEASSETRESPONSE']._serialized_end=729
+  _globals['_READASSETREQUEST']._serialized_start=731
+  _globals['_READASSETREQUEST']._serialized_end=797
+  _globals['_READASSETRESPONSE']._serialized_start=799
+  _globals['_READASSETRESPONSE']._serialized_end=873
+  _globals['_GETASSETREQUEST']._serialized_start=875
+  _globals['_GETASSETREQUEST']._serialized_end=908
+  _globals['_GETASSETRESPONSE']._serialized_start=910
+  _globals['_GETASSETRESPONSE']._serialized_end=1004
+  _globals['_LISTASSETSREQUEST']._serialized_start=1006
+  _globals['_LISTASSETSREQUEST']._serialized_end=1084
+  _globals['_LISTASSETSRESPONSE']._serialized_start=1087
+  _globals['_LISTASSETSRESPONSE']._serialized_end=1249
+  _globals['_ASSETSERVICE']._serialized_start=1252
+  _globals['_ASSETSERVICE']._serialized_end=1617
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,7 @@ class Asset(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     FILE_PATH_FIELD_NUMBER: _builtins.int
+    MEDIA_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """`asset:<sha256>`."""
     media_type: _builtins.str
@@ -93,6 +94,10 @@ class Asset(_message.Message):
     def provenance(self) -> Global___Provenance:
         """Where it came from."""
 
+    @_builtins.property
+    def media(self) -> Global___Media:
+        """What it is like; read only, and there some moments after it was stored."""
+
     def __init__(
         self,
         *,
@@ -104,14 +109,69 @@ class Asset(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         provenance: Global___Provenance | None = ...,
         file_path: _builtins.str = ...,
+        media: Global___Media | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "media", b"media", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "file_path", b"file_path", "media_type", b"media_type", "name", b"name", "provenance", b"provenance", "sha256", b"sha256", "size", b"size", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "file_path", b"file_path", "media", b"media", "media_type", b"media_type", "name", b"name", "provenance", b"provenance", "sha256", b"sha256", "size", b"size", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Asset: _TypeAlias = Asset  # noqa: Y015
+
+@_typing.final
+class Media(_message.Message):
+    """What an image, a sound or a film is like; 0 and the empty text stand for what is not known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """The format, for example `PNG`, `WAV` or `MP4`."""
+    width: _builtins.int
+    """The width in pixels."""
+    height: _builtins.int
+    """The height in pixels."""
+    mode: _builtins.str
+    """The kind of the pixels, for example `RGB`."""
+    frames: _builtins.int
+    """The frames of an animation."""
+    duration_ms: _builtins.int
+    """How long it lasts, in milliseconds."""
+    channels: _builtins.int
+    """The channels of a sound."""
+    sample_rate: _builtins.int
+    """The samples a second."""
+    problem: _builtins.str
+    """Why nothing could be told, where it claims to be something that it is not."""
+    def __init__(
+        self,
+        *,
+        format: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        mode: _builtins.str = ...,
+        frames: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
+        channels: _builtins.int = ...,
+        sample_rate: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "duration_ms", b"duration_ms", "format", b"format", "frames", b"frames", "height", b"height", "mode", b"mode", "problem", b"problem", "sample_rate", b"sample_rate", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Media: _TypeAlias = Media  # noqa: Y015
 
 @_typing.final
 class WriteAssetRequest(_message.Message):

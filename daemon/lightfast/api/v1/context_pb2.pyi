@@ -635,6 +635,7 @@ class HistoryResponse(_message.Message):
     STORE_ID_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OLDEST_REVISION_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision it was read at."""
     store_id: _builtins.str
@@ -647,6 +648,10 @@ class HistoryResponse(_message.Message):
     def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
         """The transactions, newest first."""
 
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryGap]:
+        """What lies here and cannot be read, newest first. Values before a change that lie there are left out, too."""
+
     def __init__(
         self,
         *,
@@ -655,14 +660,49 @@ class HistoryResponse(_message.Message):
         store_id: _builtins.str = ...,
         next_page_token: _builtins.str = ...,
         oldest_revision: _builtins.int = ...,
+        missing: _abc.Iterable[Global___HistoryGap] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "oldest_revision", b"oldest_revision", "revision", b"revision", "store_id", b"store_id", "transactions", b"transactions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "next_page_token", b"next_page_token", "oldest_revision", b"oldest_revision", "revision", b"revision", "store_id", b"store_id", "transactions", b"transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HistoryResponse: _TypeAlias = HistoryResponse  # noqa: Y015
+
+@_typing.final
+class HistoryGap(_message.Message):
+    """A part of the history that cannot be read: its frame in the archive is damaged, or gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_REVISION_FIELD_NUMBER: _builtins.int
+    LAST_REVISION_FIELD_NUMBER: _builtins.int
+    FRAME_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    first_revision: _builtins.int
+    """The first revision in it."""
+    last_revision: _builtins.int
+    """The last revision in it."""
+    frame_id: _builtins.str
+    """The frame."""
+    reason: _builtins.str
+    """What is wrong with it."""
+    def __init__(
+        self,
+        *,
+        first_revision: _builtins.int = ...,
+        last_revision: _builtins.int = ...,
+        frame_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_revision", b"first_revision", "frame_id", b"frame_id", "last_revision", b"last_revision", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryGap: _TypeAlias = HistoryGap  # noqa: Y015
 
 @_typing.final
 class Declaration(_message.Message):

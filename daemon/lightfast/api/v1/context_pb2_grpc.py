@@ -4,6 +4,9 @@ import grpc
 import warnings
 
 from lightfast.api.v1 import context_pb2 as lightfast_dot_api_dot_v1_dot_context__pb2
+from lightfast.api.v1 import scenes_pb2 as lightfast_dot_api_dot_v1_dot_scenes__pb2
+from lightfast.api.v1 import upkeep_pb2 as lightfast_dot_api_dot_v1_dot_upkeep__pb2
+from lightfast.api.v1 import views_pb2 as lightfast_dot_api_dot_v1_dot_views__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -104,6 +107,51 @@ class ContextServiceStub(object):
                 '/lightfast.api.v1.ContextService/Compact',
                 request_serializer=lightfast_dot_api_dot_v1_dot_context__pb2.CompactRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_context__pb2.CompactResponse.FromString,
+                _registered_method=True)
+        self.SaveScene = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/SaveScene',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneResponse.FromString,
+                _registered_method=True)
+        self.GetScene = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/GetScene',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneResponse.FromString,
+                _registered_method=True)
+        self.ListScenes = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/ListScenes',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesResponse.FromString,
+                _registered_method=True)
+        self.DeleteScene = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/DeleteScene',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneResponse.FromString,
+                _registered_method=True)
+        self.DiffScenes = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/DiffScenes',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesResponse.FromString,
+                _registered_method=True)
+        self.RecallScene = channel.unary_stream(
+                '/lightfast.api.v1.ContextService/RecallScene',
+                request_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneResponse.FromString,
+                _registered_method=True)
+        self.Recontextualize = channel.unary_unary(
+                '/lightfast.api.v1.ContextService/Recontextualize',
+                request_serializer=lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeResponse.FromString,
+                _registered_method=True)
+        self.Purge = channel.unary_stream(
+                '/lightfast.api.v1.ContextService/Purge',
+                request_serializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeResponse.FromString,
+                _registered_method=True)
+        self.CollectGarbage = channel.unary_stream(
+                '/lightfast.api.v1.ContextService/CollectGarbage',
+                request_serializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
 
 
@@ -209,6 +257,69 @@ class ContextServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveScene(self, request, context):
+        """Saves the values of patterns under a name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScene(self, request, context):
+        """Gets a scene with what it holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListScenes(self, request, context):
+        """Lists scenes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteScene(self, request, context):
+        """Deletes a scene.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffScenes(self, request, context):
+        """Compares scenes, revisions, times and the values of now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecallScene(self, request, context):
+        """Brings the values of a scene back, and names what the applications do not report.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recontextualize(self, request, context):
+        """Builds the view of the context that one consumer needs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Purge(self, request, context):
+        """Removes something for ever from everywhere, and leaves a tombstone that says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """Moves and deletes what is old, unused and out of reach.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContextServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +392,51 @@ def add_ContextServiceServicer_to_server(servicer, server):
                     servicer.Compact,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_context__pb2.CompactRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_context__pb2.CompactResponse.SerializeToString,
+            ),
+            'SaveScene': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveScene,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneResponse.SerializeToString,
+            ),
+            'GetScene': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScene,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneResponse.SerializeToString,
+            ),
+            'ListScenes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScenes,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesResponse.SerializeToString,
+            ),
+            'DeleteScene': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteScene,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneResponse.SerializeToString,
+            ),
+            'DiffScenes': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffScenes,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesResponse.SerializeToString,
+            ),
+            'RecallScene': grpc.unary_stream_rpc_method_handler(
+                    servicer.RecallScene,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneResponse.SerializeToString,
+            ),
+            'Recontextualize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recontextualize,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeResponse.SerializeToString,
+            ),
+            'Purge': grpc.unary_stream_rpc_method_handler(
+                    servicer.Purge,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeResponse.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_stream_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +818,249 @@ class ContextService(object):
             '/lightfast.api.v1.ContextService/Compact',
             lightfast_dot_api_dot_v1_dot_context__pb2.CompactRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_context__pb2.CompactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveScene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/SaveScene',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.SaveSceneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/GetScene',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.GetSceneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScenes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/ListScenes',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.ListScenesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteScene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/DeleteScene',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.DeleteSceneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffScenes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/DiffScenes',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.DiffScenesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecallScene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/RecallScene',
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_scenes__pb2.RecallSceneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recontextualize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/Recontextualize',
+            lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_views__pb2.RecontextualizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Purge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/Purge',
+            lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_upkeep__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lightfast.api.v1.ContextService/CollectGarbage',
+            lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_upkeep__pb2.CollectGarbageResponse.FromString,
             options,
             channel_credentials,
             insecure,

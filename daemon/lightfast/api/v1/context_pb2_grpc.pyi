@@ -6,6 +6,9 @@ The shared, revisioned context of every application on the desk."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from lightfast.api.v1 import context_pb2 as _context_pb2
+from lightfast.api.v1 import scenes_pb2 as _scenes_pb2
+from lightfast.api.v1 import upkeep_pb2 as _upkeep_pb2
+from lightfast.api.v1 import views_pb2 as _views_pb2
 import abc as _abc_1
 
 
@@ -44,6 +47,24 @@ class ContextServiceStub:
     """Closes a lease and deletes its entries."""
     Compact: _aio.UnaryUnaryMultiCallable[_context_pb2.CompactRequest, _context_pb2.CompactResponse]
     """Drops history before a revision; the values at that revision stay."""
+    SaveScene: _aio.UnaryUnaryMultiCallable[_scenes_pb2.SaveSceneRequest, _scenes_pb2.SaveSceneResponse]
+    """Saves the values of patterns under a name."""
+    GetScene: _aio.UnaryUnaryMultiCallable[_scenes_pb2.GetSceneRequest, _scenes_pb2.GetSceneResponse]
+    """Gets a scene with what it holds."""
+    ListScenes: _aio.UnaryUnaryMultiCallable[_scenes_pb2.ListScenesRequest, _scenes_pb2.ListScenesResponse]
+    """Lists scenes."""
+    DeleteScene: _aio.UnaryUnaryMultiCallable[_scenes_pb2.DeleteSceneRequest, _scenes_pb2.DeleteSceneResponse]
+    """Deletes a scene."""
+    DiffScenes: _aio.UnaryUnaryMultiCallable[_scenes_pb2.DiffScenesRequest, _scenes_pb2.DiffScenesResponse]
+    """Compares scenes, revisions, times and the values of now."""
+    RecallScene: _aio.UnaryStreamMultiCallable[_scenes_pb2.RecallSceneRequest, _scenes_pb2.RecallSceneResponse]
+    """Brings the values of a scene back, and names what the applications do not report."""
+    Recontextualize: _aio.UnaryUnaryMultiCallable[_views_pb2.RecontextualizeRequest, _views_pb2.RecontextualizeResponse]
+    """Builds the view of the context that one consumer needs."""
+    Purge: _aio.UnaryStreamMultiCallable[_upkeep_pb2.PurgeRequest, _upkeep_pb2.PurgeResponse]
+    """Removes something for ever from everywhere, and leaves a tombstone that says so."""
+    CollectGarbage: _aio.UnaryStreamMultiCallable[_upkeep_pb2.CollectGarbageRequest, _upkeep_pb2.CollectGarbageResponse]
+    """Moves and deletes what is old, unused and out of reach."""
 
 class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads, writes and watches the context tree."""
@@ -159,5 +180,77 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_context_pb2.CompactRequest, _abc.Awaitable[_context_pb2.CompactResponse]],
     ) -> _abc.Awaitable[_context_pb2.CompactResponse]:
         """Drops history before a revision; the values at that revision stay."""
+
+    @_abc_1.abstractmethod
+    def SaveScene(
+        self,
+        request: _scenes_pb2.SaveSceneRequest,
+        context: _aio.ServicerContext[_scenes_pb2.SaveSceneRequest, _abc.Awaitable[_scenes_pb2.SaveSceneResponse]],
+    ) -> _abc.Awaitable[_scenes_pb2.SaveSceneResponse]:
+        """Saves the values of patterns under a name."""
+
+    @_abc_1.abstractmethod
+    def GetScene(
+        self,
+        request: _scenes_pb2.GetSceneRequest,
+        context: _aio.ServicerContext[_scenes_pb2.GetSceneRequest, _abc.Awaitable[_scenes_pb2.GetSceneResponse]],
+    ) -> _abc.Awaitable[_scenes_pb2.GetSceneResponse]:
+        """Gets a scene with what it holds."""
+
+    @_abc_1.abstractmethod
+    def ListScenes(
+        self,
+        request: _scenes_pb2.ListScenesRequest,
+        context: _aio.ServicerContext[_scenes_pb2.ListScenesRequest, _abc.Awaitable[_scenes_pb2.ListScenesResponse]],
+    ) -> _abc.Awaitable[_scenes_pb2.ListScenesResponse]:
+        """Lists scenes."""
+
+    @_abc_1.abstractmethod
+    def DeleteScene(
+        self,
+        request: _scenes_pb2.DeleteSceneRequest,
+        context: _aio.ServicerContext[_scenes_pb2.DeleteSceneRequest, _abc.Awaitable[_scenes_pb2.DeleteSceneResponse]],
+    ) -> _abc.Awaitable[_scenes_pb2.DeleteSceneResponse]:
+        """Deletes a scene."""
+
+    @_abc_1.abstractmethod
+    def DiffScenes(
+        self,
+        request: _scenes_pb2.DiffScenesRequest,
+        context: _aio.ServicerContext[_scenes_pb2.DiffScenesRequest, _abc.Awaitable[_scenes_pb2.DiffScenesResponse]],
+    ) -> _abc.Awaitable[_scenes_pb2.DiffScenesResponse]:
+        """Compares scenes, revisions, times and the values of now."""
+
+    @_abc_1.abstractmethod
+    def RecallScene(
+        self,
+        request: _scenes_pb2.RecallSceneRequest,
+        context: _aio.ServicerContext[_scenes_pb2.RecallSceneRequest, _abc.AsyncIterator[_scenes_pb2.RecallSceneResponse]],
+    ) -> _abc.AsyncIterator[_scenes_pb2.RecallSceneResponse]:
+        """Brings the values of a scene back, and names what the applications do not report."""
+
+    @_abc_1.abstractmethod
+    def Recontextualize(
+        self,
+        request: _views_pb2.RecontextualizeRequest,
+        context: _aio.ServicerContext[_views_pb2.RecontextualizeRequest, _abc.Awaitable[_views_pb2.RecontextualizeResponse]],
+    ) -> _abc.Awaitable[_views_pb2.RecontextualizeResponse]:
+        """Builds the view of the context that one consumer needs."""
+
+    @_abc_1.abstractmethod
+    def Purge(
+        self,
+        request: _upkeep_pb2.PurgeRequest,
+        context: _aio.ServicerContext[_upkeep_pb2.PurgeRequest, _abc.AsyncIterator[_upkeep_pb2.PurgeResponse]],
+    ) -> _abc.AsyncIterator[_upkeep_pb2.PurgeResponse]:
+        """Removes something for ever from everywhere, and leaves a tombstone that says so."""
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _upkeep_pb2.CollectGarbageRequest,
+        context: _aio.ServicerContext[_upkeep_pb2.CollectGarbageRequest, _abc.AsyncIterator[_upkeep_pb2.CollectGarbageResponse]],
+    ) -> _abc.AsyncIterator[_upkeep_pb2.CollectGarbageResponse]:
+        """Moves and deletes what is old, unused and out of reach."""
 
 def add_ContextServiceServicer_to_server(servicer: ContextServiceServicer, server: _aio.Server) -> None: ...

@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CacheUse:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheUse.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_USE_UNSPECIFIED: _CacheUse.ValueType  # 0
+    """As the settings say."""
+    CACHE_USE_OFF: _CacheUse.ValueType  # 1
+    """No kept answer, and none is kept."""
+    CACHE_USE_EXACT: _CacheUse.ValueType  # 2
+    """The very same request was answered before."""
+    CACHE_USE_SEMANTIC: _CacheUse.ValueType  # 3
+    """A request of the same meaning was answered before."""
+    CACHE_USE_REFRESH: _CacheUse.ValueType  # 4
+    """Made anew, and kept."""
+
+class CacheUse(_CacheUse, metaclass=_CacheUseEnumTypeWrapper):
+    """How answers that are kept are used."""
+
+CACHE_USE_UNSPECIFIED: CacheUse.ValueType  # 0
+"""As the settings say."""
+CACHE_USE_OFF: CacheUse.ValueType  # 1
+"""No kept answer, and none is kept."""
+CACHE_USE_EXACT: CacheUse.ValueType  # 2
+"""The very same request was answered before."""
+CACHE_USE_SEMANTIC: CacheUse.ValueType  # 3
+"""A request of the same meaning was answered before."""
+CACHE_USE_REFRESH: CacheUse.ValueType  # 4
+"""Made anew, and kept."""
+Global___CacheUse: _TypeAlias = CacheUse  # noqa: Y015
+
 class _OperationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -55,6 +87,46 @@ OPERATION_STATE_CANCELLED: OperationState.ValueType  # 4
 """It was cancelled."""
 Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
 
+class _SessionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SessionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SESSION_STATE_UNSPECIFIED: _SessionState.ValueType  # 0
+    """Never sent."""
+    SESSION_STATE_NEW: _SessionState.ValueType  # 1
+    """Nobody used it yet."""
+    SESSION_STATE_READY: _SessionState.ValueType  # 2
+    """It can be used."""
+    SESSION_STATE_NO_KEY: _SessionState.ValueType  # 3
+    """It has no key."""
+    SESSION_STATE_DENIED: _SessionState.ValueType  # 4
+    """The key was refused."""
+    SESSION_STATE_EXHAUSTED: _SessionState.ValueType  # 5
+    """Its balance or its limit is used up."""
+    SESSION_STATE_DOWN: _SessionState.ValueType  # 6
+    """It does not answer; it is tried again."""
+
+class SessionState(_SessionState, metaclass=_SessionStateEnumTypeWrapper):
+    """How a session stands."""
+
+SESSION_STATE_UNSPECIFIED: SessionState.ValueType  # 0
+"""Never sent."""
+SESSION_STATE_NEW: SessionState.ValueType  # 1
+"""Nobody used it yet."""
+SESSION_STATE_READY: SessionState.ValueType  # 2
+"""It can be used."""
+SESSION_STATE_NO_KEY: SessionState.ValueType  # 3
+"""It has no key."""
+SESSION_STATE_DENIED: SessionState.ValueType  # 4
+"""The key was refused."""
+SESSION_STATE_EXHAUSTED: SessionState.ValueType  # 5
+"""Its balance or its limit is used up."""
+SESSION_STATE_DOWN: SessionState.ValueType  # 6
+"""It does not answer; it is tried again."""
+Global___SessionState: _TypeAlias = SessionState  # noqa: Y015
+
 @_typing.final
 class Provider(_message.Message):
     """One AI service, or the local one."""
@@ -66,6 +138,8 @@ class Provider(_message.Message):
     AVAILABLE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LOCAL_FIELD_NUMBER: _builtins.int
+    PLUGIN_FIELD_NUMBER: _builtins.int
+    NEEDS_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name, for example `studio`."""
     description: _builtins.str
@@ -76,6 +150,10 @@ class Provider(_message.Message):
     """Why it cannot, and what to do."""
     local: _builtins.bool
     """It runs on this machine and needs neither key nor network."""
+    plugin: _builtins.str
+    """The plugin that brings it."""
+    needs_key: _builtins.bool
+    """It can be used only with a key."""
     def __init__(
         self,
         *,
@@ -84,10 +162,12 @@ class Provider(_message.Message):
         available: _builtins.bool = ...,
         reason: _builtins.str = ...,
         local: _builtins.bool = ...,
+        plugin: _builtins.str = ...,
+        needs_key: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "description", b"description", "local", b"local", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "description", b"description", "local", b"local", "name", b"name", "needs_key", b"needs_key", "plugin", b"plugin", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,6 +185,17 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     SETTINGS_SCHEMA_FIELD_NUMBER: _builtins.int
     PROCEDURAL_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    DEPRECATION_DATE_FIELD_NUMBER: _builtins.int
+    RETIREMENT_DATE_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`provider/model`, for example `studio/image`."""
     description: _builtins.str
@@ -113,6 +204,18 @@ class Model(_message.Message):
     """The settings it takes, as a JSON Schema text."""
     procedural: _builtins.bool
     """It follows rules, not learned weights."""
+    context_tokens: _builtins.int
+    """How many tokens it takes at once; 0 where that is not known or does not apply."""
+    max_output_tokens: _builtins.int
+    """How many tokens it answers at most; 0 where that is not known or does not apply."""
+    deprecation_date: _builtins.str
+    """The day from which it is not to be used for anything new, as YYYY-MM-DD; empty: none is announced."""
+    retirement_date: _builtins.str
+    """The day on which it ends, as YYYY-MM-DD; empty: none is announced."""
+    available: _builtins.bool
+    """It can be used now."""
+    reason: _builtins.str
+    """Why it cannot."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it takes: `text`, `image`, `audio`, `video`."""
@@ -120,6 +223,26 @@ class Model(_message.Message):
     @_builtins.property
     def outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it makes: `text`, `image`, `audio`, `video`."""
+
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it can do: `stream`, `schema`, `batch`, `count_tokens`, `continue`, and others."""
+
+    @_builtins.property
+    def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
+        """What it costs."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The aliases that lead to it."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """The limits that hold for it by itself, as the service documents them; those of an account are in its session."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The aliases it is for by what its provider says: `fast`, `best`, `cheap`."""
 
     def __init__(
         self,
@@ -130,14 +253,59 @@ class Model(_message.Message):
         description: _builtins.str = ...,
         settings_schema: _builtins.str = ...,
         procedural: _builtins.bool = ...,
+        context_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        prices: _abc.Iterable[Global___Price] | None = ...,
+        deprecation_date: _builtins.str = ...,
+        retirement_date: _builtins.str = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        available: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        limits: _abc.Iterable[Global___Limit] | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "inputs", b"inputs", "name", b"name", "outputs", b"outputs", "procedural", b"procedural", "settings_schema", b"settings_schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "available", b"available", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "deprecation_date", b"deprecation_date", "description", b"description", "inputs", b"inputs", "limits", b"limits", "max_output_tokens", b"max_output_tokens", "name", b"name", "outputs", b"outputs", "prices", b"prices", "procedural", b"procedural", "reason", b"reason", "retirement_date", b"retirement_date", "settings_schema", b"settings_schema", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Price(_message.Message):
+    """What one unit costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    USD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    unit: _builtins.str
+    """The unit: `input_token`, `output_token`, `image`, `second`, `character`, `request`, and others."""
+    usd: _builtins.float
+    """US dollars for one."""
+    source: _builtins.str
+    """Where the figure is from."""
+    date: _builtins.str
+    """The day it was looked up, as YYYY-MM-DD."""
+    def __init__(
+        self,
+        *,
+        unit: _builtins.str = ...,
+        usd: _builtins.float = ...,
+        source: _builtins.str = ...,
+        date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "source", b"source", "unit", b"unit", "usd", b"usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Price: _TypeAlias = Price  # noqa: Y015
 
 @_typing.final
 class ListProvidersRequest(_message.Message):
@@ -145,12 +313,17 @@ class ListProvidersRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    AS_KNOWN_FIELD_NUMBER: _builtins.int
+    as_known: _builtins.bool
+    """As far as it is known: no service is asked now."""
     def __init__(
         self,
+        *,
+        as_known: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_known", b"as_known"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,16 +360,20 @@ class ListModelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OUTPUT_FIELD_NUMBER: _builtins.int
+    AS_KNOWN_FIELD_NUMBER: _builtins.int
     output: _builtins.str
     """Only models that make this: `text`, `image`, `audio`, `video`; empty means all."""
+    as_known: _builtins.bool
+    """As far as they are known: no service is asked for its list now."""
     def __init__(
         self,
         *,
         output: _builtins.str = ...,
+        as_known: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_known", b"as_known", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,6 +430,27 @@ class GenerateRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ArgumentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _types_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
@@ -263,6 +461,20 @@ class GenerateRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     GROUP_ID_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    MAX_COST_USD_FIELD_NUMBER: _builtins.int
+    PRICE_CONSENT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`provider/model`; empty means the first available model that makes `output`."""
     output: _builtins.str
@@ -277,6 +489,26 @@ class GenerateRequest(_message.Message):
     """Makes the call idempotent for 24 hours per client and method."""
     group_id: _builtins.str
     """The group its writes join."""
+    system: _builtins.str
+    """What the model is to keep to."""
+    schema: _builtins.str
+    """The answer must be JSON that fits this JSON Schema, given as a text; empty: free text."""
+    max_output_tokens: _builtins.int
+    """The most tokens of the answer; 0 means the model's own bound."""
+    strict: _builtins.bool
+    """No fallback: only `model` will do."""
+    cache: Global___CacheUse.ValueType
+    """How answers that are kept are used."""
+    project: _builtins.str
+    """Who pays: the budget of this project counts."""
+    run: _builtins.str
+    """The run it belongs to: the budget of this run counts."""
+    max_cost_usd: _builtins.float
+    """The most it may cost in US dollars; 0 means what the budgets say."""
+    price_consent: _builtins.bool
+    """It may be made although its price is not bounded."""
+    template: _builtins.str
+    """A prompt template that makes the prompt, `name` or `name@version`; `prompt` is then one of its arguments."""
     @_builtins.property
     def settings(self) -> _containers.MessageMap[_builtins.str, _types_pb2.Value]:
         """The settings by name, as the model's schema says."""
@@ -288,6 +520,22 @@ class GenerateRequest(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long it may take; unset means five minutes."""
+
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
+        """What was said before the prompt."""
+
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models and aliases to fall back on, in order; empty means those of the alias or of the settings."""
+
+    @_builtins.property
+    def arguments(self) -> _containers.MessageMap[_builtins.str, _types_pb2.Value]:
+        """The arguments of the template."""
+
+    @_builtins.property
+    def window(self) -> Global___ContextWindow:
+        """Context that is packed around the prompt, as much as fits."""
 
     def __init__(
         self,
@@ -302,16 +550,84 @@ class GenerateRequest(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
         group_id: _builtins.str = ...,
+        system: _builtins.str = ...,
+        messages: _abc.Iterable[Global___Message] | None = ...,
+        schema: _builtins.str = ...,
+        max_output_tokens: _builtins.int = ...,
+        fallbacks: _abc.Iterable[_builtins.str] | None = ...,
+        strict: _builtins.bool = ...,
+        cache: Global___CacheUse.ValueType = ...,
+        project: _builtins.str = ...,
+        run: _builtins.str = ...,
+        max_cost_usd: _builtins.float = ...,
+        price_consent: _builtins.bool = ...,
+        template: _builtins.str = ...,
+        arguments: _abc.Mapping[_builtins.str, _types_pb2.Value] | None = ...,
+        window: Global___ContextWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed", "timeout", b"timeout", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "group_id", b"group_id", "model", b"model", "output", b"output", "prompt", b"prompt", "request_id", b"request_id", "seed", b"seed", "settings", b"settings", "sources", b"sources", "target_path", b"target_path", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "arguments", b"arguments", "cache", b"cache", "fallbacks", b"fallbacks", "group_id", b"group_id", "max_cost_usd", b"max_cost_usd", "max_output_tokens", b"max_output_tokens", "messages", b"messages", "model", b"model", "output", b"output", "price_consent", b"price_consent", "project", b"project", "prompt", b"prompt", "request_id", b"request_id", "run", b"run", "schema", b"schema", "seed", b"seed", "settings", b"settings", "sources", b"sources", "strict", b"strict", "system", b"system", "target_path", b"target_path", "template", b"template", "timeout", b"timeout", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class Message(_message.Message):
+    """One turn of a conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """`user`, `assistant` or `system`."""
+    text: _builtins.str
+    """What was said."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class ContextWindow(_message.Message):
+    """What of the context goes along with a prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATTERNS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    max_tokens: _builtins.int
+    """The most tokens it takes; 0 means what the model leaves."""
+    @_builtins.property
+    def patterns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The patterns of what to take, for example `/blender//`."""
+
+    def __init__(
+        self,
+        *,
+        patterns: _abc.Iterable[_builtins.str] | None = ...,
+        max_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_tokens", b"max_tokens", "patterns", b"patterns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextWindow: _TypeAlias = ContextWindow  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
@@ -323,12 +639,48 @@ class Usage(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     COST_USD_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    CHARACTERS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    COST_BASIS_FIELD_NUMBER: _builtins.int
+    SAVED_USD_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
     """The tokens of the request; 0 where they are not counted."""
     output_tokens: _builtins.int
     """The tokens of the answer; 0 where they are not counted."""
     cost_usd: _builtins.float
     """What it cost in US dollars."""
+    cached_tokens: _builtins.int
+    """Of the tokens of the request, those that the service had in its cache."""
+    cache_write_tokens: _builtins.int
+    """Of the tokens of the request, those that the service wrote to its cache."""
+    reasoning_tokens: _builtins.int
+    """Of the tokens of the answer, those of its reasoning."""
+    characters: _builtins.int
+    """Characters, where a service counts them."""
+    seconds: _builtins.float
+    """Seconds of sound or film."""
+    images: _builtins.int
+    """Images."""
+    credits: _builtins.float
+    """The credits of the service."""
+    cost_basis: _builtins.str
+    """Where the cost is from: `reported` by the service, `prices` times usage, `free`, or `unknown`."""
+    saved_usd: _builtins.float
+    """What was not paid because an answer was kept, or shared with another request, in US dollars."""
+    cache: _builtins.str
+    """Where the answer is from: empty (made), `exact`, `semantic` or `shared`."""
+    model: _builtins.str
+    """The model that answered."""
+    finish_reason: _builtins.str
+    """Why the text ended: `stop`, `length`, `filtered`, `schema` or empty."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """The time the model worked."""
@@ -340,10 +692,22 @@ class Usage(_message.Message):
         output_tokens: _builtins.int = ...,
         duration: _duration_pb2.Duration | None = ...,
         cost_usd: _builtins.float = ...,
+        cached_tokens: _builtins.int = ...,
+        cache_write_tokens: _builtins.int = ...,
+        reasoning_tokens: _builtins.int = ...,
+        characters: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        images: _builtins.int = ...,
+        credits: _builtins.float = ...,
+        cost_basis: _builtins.str = ...,
+        saved_usd: _builtins.float = ...,
+        cache: _builtins.str = ...,
+        model: _builtins.str = ...,
+        finish_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_usd", b"cost_usd", "duration", b"duration", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "characters", b"characters", "cost_basis", b"cost_basis", "cost_usd", b"cost_usd", "credits", b"credits", "duration", b"duration", "finish_reason", b"finish_reason", "images", b"images", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "saved_usd", b"saved_usd", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,6 +718,38 @@ class GenerateResponse(_message.Message):
     """One step of a generation."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Fallback(_message.Message):
+        """Another model goes on, because one failed."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FROM_MODEL_FIELD_NUMBER: _builtins.int
+        TO_MODEL_FIELD_NUMBER: _builtins.int
+        RESTARTED_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        from_model: _builtins.str
+        """The model that failed."""
+        to_model: _builtins.str
+        """The model that goes on."""
+        restarted: _builtins.bool
+        """What came before no longer counts: the answer begins anew. False: it is continued where it broke off."""
+        reason: _builtins.str
+        """Why the other one failed."""
+        def __init__(
+            self,
+            *,
+            from_model: _builtins.str = ...,
+            to_model: _builtins.str = ...,
+            restarted: _builtins.bool = ...,
+            reason: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["from_model", b"from_model", "reason", b"reason", "restarted", b"restarted", "to_model", b"to_model"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
     class Progress(_message.Message):
@@ -417,6 +813,7 @@ class GenerateResponse(_message.Message):
     PREVIEW_FIELD_NUMBER: _builtins.int
     ASSET_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """The operation, in every message."""
     text_delta: _builtins.str
@@ -437,6 +834,10 @@ class GenerateResponse(_message.Message):
     def usage(self) -> Global___Usage:
         """What was used; the last message."""
 
+    @_builtins.property
+    def fallback(self) -> Global___GenerateResponse.Fallback:
+        """Another model goes on."""
+
     def __init__(
         self,
         *,
@@ -446,12 +847,13 @@ class GenerateResponse(_message.Message):
         preview: Global___GenerateResponse.Preview | None = ...,
         asset: _assets_pb2.Asset | None = ...,
         usage: Global___Usage | None = ...,
+        fallback: Global___GenerateResponse.Fallback | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "kind", b"kind", "preview", b"preview", "progress", b"progress", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "fallback", b"fallback", "kind", b"kind", "preview", b"preview", "progress", b"progress", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "kind", b"kind", "operation_id", b"operation_id", "preview", b"preview", "progress", b"progress", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "fallback", b"fallback", "kind", b"kind", "operation_id", b"operation_id", "preview", b"preview", "progress", b"progress", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["progress", "text_delta", "preview", "asset", "usage"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["progress", "text_delta", "preview", "asset", "usage", "fallback"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -471,6 +873,14 @@ class Operation(_message.Message):
     ASSETS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    FALLBACKS_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """The identity."""
     state: Global___OperationState.ValueType
@@ -481,6 +891,16 @@ class Operation(_message.Message):
     """From 0 to 1."""
     error: _builtins.str
     """Why it failed."""
+    output: _builtins.str
+    """What is made: `text`, `image`, `video`, `audio`, `batch`."""
+    text: _builtins.str
+    """The text, as far as it came; of a batch nothing."""
+    job_id: _builtins.str
+    """The identity of the job at the service, where it has one."""
+    project: _builtins.str
+    """The project that pays."""
+    note: _builtins.str
+    """What there is to know about it: for example that a batch is worked through by the daemon, not by the service."""
     @_builtins.property
     def assets(self) -> _containers.RepeatedCompositeFieldContainer[_assets_pb2.Asset]:
         """The finished assets."""
@@ -493,6 +913,18 @@ class Operation(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was used."""
+
+    @_builtins.property
+    def fallbacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerateResponse.Fallback]:
+        """The models that failed before, and why."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchAnswer]:
+        """The answers of a batch, in the order of its requests, when it is done."""
+
     def __init__(
         self,
         *,
@@ -504,14 +936,54 @@ class Operation(_message.Message):
         assets: _abc.Iterable[_assets_pb2.Asset] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        output: _builtins.str = ...,
+        text: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+        fallbacks: _abc.Iterable[Global___GenerateResponse.Fallback] | None = ...,
+        job_id: _builtins.str = ...,
+        answers: _abc.Iterable[Global___BatchAnswer] | None = ...,
+        project: _builtins.str = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "fraction", b"fraction", "model", b"model", "operation_id", b"operation_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "assets", b"assets", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "fallbacks", b"fallbacks", "fraction", b"fraction", "job_id", b"job_id", "model", b"model", "note", b"note", "operation_id", b"operation_id", "output", b"output", "project", b"project", "state", b"state", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class BatchAnswer(_message.Message):
+    """The answer to one request of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text, or empty."""
+    error: _builtins.str
+    """Why there is none."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was used."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        error: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "text", b"text", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchAnswer: _TypeAlias = BatchAnswer  # noqa: Y015
 
 @_typing.final
 class GetOperationRequest(_message.Message):
@@ -612,3 +1084,1259 @@ class CancelOperationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOperationResponse: _TypeAlias = CancelOperationResponse  # noqa: Y015
+
+@_typing.final
+class ListOperationsRequest(_message.Message):
+    """Asks for the operations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNING_ONLY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    running_only: _builtins.bool
+    """Only those that run."""
+    project: _builtins.str
+    """Only those of this project."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, the most is 1000."""
+    page_token: _builtins.str
+    """Where the last page ended."""
+    def __init__(
+        self,
+        *,
+        running_only: _builtins.bool = ...,
+        project: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "project", b"project", "running_only", b"running_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperationsRequest: _TypeAlias = ListOperationsRequest  # noqa: Y015
+
+@_typing.final
+class ListOperationsResponse(_message.Message):
+    """The operations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty: there is none."""
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
+        """The operations, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[Global___Operation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperationsResponse: _TypeAlias = ListOperationsResponse  # noqa: Y015
+
+@_typing.final
+class Session(_message.Message):
+    """One account with a provider, as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    KEY_SOURCE_FIELD_NUMBER: _builtins.int
+    BASE_URL_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    BALANCE_UNIT_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """The provider."""
+    account: _builtins.str
+    """The name of the account, for example `default`."""
+    state: Global___SessionState.ValueType
+    """The state of the session."""
+    reason: _builtins.str
+    """Why it is not ready, and what to do."""
+    key_source: _builtins.str
+    """Where the key is from, never the key: `credential:openai`, `env:OPENAI_API_KEY`."""
+    base_url: _builtins.str
+    """Where it connects, where that is not the service's own address."""
+    tier: _builtins.str
+    """The tier whose limits hold."""
+    balance: _builtins.float
+    """What is left on the account, in its own unit; unset where the service does not say."""
+    balance_unit: _builtins.str
+    """The unit of the balance: `usd`, `credits`, `characters`."""
+    requests: _builtins.int
+    """How many requests were made since the daemon started."""
+    failures: _builtins.int
+    """How many of them failed."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """The limits, with what is left."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires or is checked again."""
+
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """The latency, as a moving average."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        account: _builtins.str = ...,
+        state: Global___SessionState.ValueType = ...,
+        reason: _builtins.str = ...,
+        key_source: _builtins.str = ...,
+        base_url: _builtins.str = ...,
+        tier: _builtins.str = ...,
+        limits: _abc.Iterable[Global___Limit] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        balance: _builtins.float | None = ...,
+        balance_unit: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        latency: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_balance", b"_balance", "balance", b"balance", "expire_time", b"expire_time", "latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balance", b"_balance", "account", b"account", "balance", b"balance", "balance_unit", b"balance_unit", "base_url", b"base_url", "expire_time", b"expire_time", "failures", b"failures", "key_source", b"key_source", "latency", b"latency", "limits", b"limits", "provider", b"provider", "reason", b"reason", "requests", b"requests", "state", b"state", "tier", b"tier"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__balance: _TypeAlias = _typing.Literal["balance"]  # noqa: Y015
+    _WhichOneofArgType__balance: _TypeAlias = _typing.Literal["_balance", b"_balance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance) -> _WhichOneofReturnType__balance | None: ...
+
+Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    """One limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    WINDOW_S_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """`requests`, `tokens`, `input_tokens`, `output_tokens`, `concurrency` or `spend`."""
+    window_s: _builtins.float
+    """The window in seconds: 60 for a minute, 86400 for a day; 0 for concurrency."""
+    limit: _builtins.float
+    """The limit."""
+    remaining: _builtins.float
+    """What is left of it now."""
+    source: _builtins.str
+    """Where it is from: `shipped`, `settings` or `service`."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        window_s: _builtins.float = ...,
+        limit: _builtins.float = ...,
+        remaining: _builtins.float = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "limit", b"limit", "remaining", b"remaining", "source", b"source", "window_s", b"window_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class ListSessionsRequest(_message.Message):
+    """Asks for the sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Only those of this provider."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSessionsRequest: _TypeAlias = ListSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSessionsResponse(_message.Message):
+    """The sessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
+        """The sessions, by provider and account."""
+
+    def __init__(
+        self,
+        *,
+        sessions: _abc.Iterable[Global___Session] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
+
+@_typing.final
+class CheckProviderRequest(_message.Message):
+    """Asks whether a provider can be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """The provider."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckProviderRequest: _TypeAlias = CheckProviderRequest  # noqa: Y015
+
+@_typing.final
+class CheckProviderResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
+        """Its sessions after the check."""
+
+    def __init__(
+        self,
+        *,
+        sessions: _abc.Iterable[Global___Session] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckProviderResponse: _TypeAlias = CheckProviderResponse  # noqa: Y015
+
+@_typing.final
+class EmbedRequest(_message.Message):
+    """Asks for vectors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    PRICE_CONSENT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`provider/model` or an alias; empty means the first available model that makes embeddings."""
+    dimensions: _builtins.int
+    """The size of the vectors, where the model can shorten them; 0 means its own."""
+    project: _builtins.str
+    """Who pays."""
+    price_consent: _builtins.bool
+    """It may be made although its price is not bounded."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The texts, at most 2048."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long it may take; unset means one minute."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _builtins.int = ...,
+        project: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        price_consent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "model", b"model", "price_consent", b"price_consent", "project", b"project", "texts", b"texts", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class EmbedResponse(_message.Message):
+    """Vectors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Vector(_message.Message):
+        """A vector."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        VALUES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+            """The numbers."""
+
+        def __init__(
+            self,
+            *,
+            values: _abc.Iterable[_builtins.float] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VECTORS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def vectors(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmbedResponse.Vector]:
+        """One vector for each text, in their order."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was used."""
+
+    def __init__(
+        self,
+        *,
+        vectors: _abc.Iterable[Global___EmbedResponse.Vector] | None = ...,
+        usage: Global___Usage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage", "vectors", b"vectors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedResponse: _TypeAlias = EmbedResponse  # noqa: Y015
+
+@_typing.final
+class CountTokensRequest(_message.Message):
+    """Asks how many tokens a request takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___GenerateRequest:
+        """The request; only its model, prompt, system, messages and template count."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___GenerateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTokensRequest: _TypeAlias = CountTokensRequest  # noqa: Y015
+
+@_typing.final
+class CountTokensResponse(_message.Message):
+    """How many tokens a request takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """The tokens."""
+    counter: _builtins.str
+    """Who counted: the provider, or `estimate`, which leans high."""
+    model: _builtins.str
+    """The model."""
+    context_tokens: _builtins.int
+    """How many tokens the model takes at once; 0 where that is not known."""
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+        counter: _builtins.str = ...,
+        model: _builtins.str = ...,
+        context_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "counter", b"counter", "model", b"model", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTokensResponse: _TypeAlias = CountTokensResponse  # noqa: Y015
+
+@_typing.final
+class EstimateCostRequest(_message.Message):
+    """Asks what a generation would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___GenerateRequest:
+        """The request."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___GenerateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateCostRequest: _TypeAlias = EstimateCostRequest  # noqa: Y015
+
+@_typing.final
+class EstimateCostResponse(_message.Message):
+    """What a generation would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostEstimate]:
+        """One for each model that might answer, in the order they would be tried."""
+
+    def __init__(
+        self,
+        *,
+        estimates: _abc.Iterable[Global___CostEstimate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateCostResponse: _TypeAlias = EstimateCostResponse  # noqa: Y015
+
+@_typing.final
+class CostEstimate(_message.Message):
+    """What one model would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    LIKELY_USD_FIELD_NUMBER: _builtins.int
+    MOST_USD_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    likely_usd: _builtins.float
+    """What it will cost, likely, in US dollars."""
+    most_usd: _builtins.float
+    """What it costs at most, in US dollars; unset where there is no bound."""
+    basis: _builtins.str
+    """Where the figures are from."""
+    input_tokens: _builtins.int
+    """The tokens of the request."""
+    max_output_tokens: _builtins.int
+    """The tokens of the answer at most."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        likely_usd: _builtins.float = ...,
+        most_usd: _builtins.float | None = ...,
+        basis: _builtins.str = ...,
+        input_tokens: _builtins.int = ...,
+        max_output_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_usd", b"_most_usd", "most_usd", b"most_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_usd", b"_most_usd", "basis", b"basis", "input_tokens", b"input_tokens", "likely_usd", b"likely_usd", "max_output_tokens", b"max_output_tokens", "model", b"model", "most_usd", b"most_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most_usd: _TypeAlias = _typing.Literal["most_usd"]  # noqa: Y015
+    _WhichOneofArgType__most_usd: _TypeAlias = _typing.Literal["_most_usd", b"_most_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_usd) -> _WhichOneofReturnType__most_usd | None: ...
+
+Global___CostEstimate: _TypeAlias = CostEstimate  # noqa: Y015
+
+@_typing.final
+class GetUsageRequest(_message.Message):
+    """Asks what was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """Only that of this project."""
+    @_builtins.property
+    def after(self) -> _timestamp_pb2.Timestamp:
+        """From then on; unset means the beginning."""
+
+    @_builtins.property
+    def before(self) -> _timestamp_pb2.Timestamp:
+        """Until then; unset means now."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By what it is summed up: `provider`, `model`, `project`, `client`, `day`, `run`; empty means one sum."""
+
+    def __init__(
+        self,
+        *,
+        after: _timestamp_pb2.Timestamp | None = ...,
+        before: _timestamp_pb2.Timestamp | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        project: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "group_by", b"group_by", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    """What was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UsageSum(_message.Message):
+        """One sum."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class GroupEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        GROUP_FIELD_NUMBER: _builtins.int
+        REQUESTS_FIELD_NUMBER: _builtins.int
+        FAILURES_FIELD_NUMBER: _builtins.int
+        USAGE_FIELD_NUMBER: _builtins.int
+        requests: _builtins.int
+        """How many requests were made."""
+        failures: _builtins.int
+        """How many of them failed."""
+        @_builtins.property
+        def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """What it is the sum of, by the names of `group_by`."""
+
+        @_builtins.property
+        def usage(self) -> Global___Usage:
+            """What they used."""
+
+        def __init__(
+            self,
+            *,
+            group: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            requests: _builtins.int = ...,
+            failures: _builtins.int = ...,
+            usage: Global___Usage | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "group", b"group", "requests", b"requests", "usage", b"usage"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SUMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetUsageResponse.UsageSum]:
+        """The sums, the most expensive first."""
+
+    def __init__(
+        self,
+        *,
+        sums: _abc.Iterable[Global___GetUsageResponse.UsageSum] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class Budget(_message.Message):
+    """What a project, a client or a run may spend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LIMIT_USD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SPENT_USD_FIELD_NUMBER: _builtins.int
+    HELD_USD_FIELD_NUMBER: _builtins.int
+    RESET_TIME_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """Whose it is: `project`, `client`, `run` or `all`."""
+    name: _builtins.str
+    """The name of the project, the client or the run; `*` means each one that has none of its own."""
+    limit_usd: _builtins.float
+    """US dollars."""
+    period: _builtins.str
+    """Over what: `day`, `month` or `total`."""
+    spent_usd: _builtins.float
+    """What was spent in this period, in US dollars."""
+    held_usd: _builtins.float
+    """What is held for generations under way, in US dollars."""
+    @_builtins.property
+    def reset_time(self) -> _timestamp_pb2.Timestamp:
+        """When the period ends; unset for `total`."""
+
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        name: _builtins.str = ...,
+        limit_usd: _builtins.float = ...,
+        period: _builtins.str = ...,
+        spent_usd: _builtins.float = ...,
+        held_usd: _builtins.float = ...,
+        reset_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_usd", b"held_usd", "limit_usd", b"limit_usd", "name", b"name", "period", b"period", "reset_time", b"reset_time", "scope", b"scope", "spent_usd", b"spent_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class SetBudgetRequest(_message.Message):
+    """Sets, changes or removes a budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    remove: _builtins.bool
+    """It goes."""
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """The budget; of it scope, name, limit and period count."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___Budget | None = ...,
+        remove: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "remove", b"remove", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetRequest: _TypeAlias = SetBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetBudgetResponse(_message.Message):
+    """The budget after the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """The budget."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___Budget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetResponse: _TypeAlias = SetBudgetResponse  # noqa: Y015
+
+@_typing.final
+class ListBudgetsRequest(_message.Message):
+    """Asks for the budgets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBudgetsRequest: _TypeAlias = ListBudgetsRequest  # noqa: Y015
+
+@_typing.final
+class ListBudgetsResponse(_message.Message):
+    """The budgets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Budget]:
+        """The budgets."""
+
+    def __init__(
+        self,
+        *,
+        budgets: _abc.Iterable[Global___Budget] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBudgetsResponse: _TypeAlias = ListBudgetsResponse  # noqa: Y015
+
+@_typing.final
+class SubmitBatchRequest(_message.Message):
+    """Hands many requests to a provider's own batch service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    PRICE_CONSENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model for all of them, `provider/model` or an alias."""
+    project: _builtins.str
+    """Who pays."""
+    price_consent: _builtins.bool
+    """It may be made although its price is not bounded."""
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerateRequest]:
+        """The requests: of each prompt, system, messages, schema, settings and the bound of the answer count."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        requests: _abc.Iterable[Global___GenerateRequest] | None = ...,
+        project: _builtins.str = ...,
+        price_consent: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "price_consent", b"price_consent", "project", b"project", "request_id", b"request_id", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitBatchRequest: _TypeAlias = SubmitBatchRequest  # noqa: Y015
+
+@_typing.final
+class SubmitBatchResponse(_message.Message):
+    """The operation of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> Global___Operation:
+        """The operation; `GetOperation` shows how it goes, and the answers."""
+
+    def __init__(
+        self,
+        *,
+        operation: Global___Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitBatchResponse: _TypeAlias = SubmitBatchResponse  # noqa: Y015
+
+@_typing.final
+class Prompt(_message.Message):
+    """A prompt template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name, for example `caption`."""
+    version: _builtins.int
+    """The version, from 1."""
+    text: _builtins.str
+    """The text, with `{{ name }}` for arguments."""
+    system: _builtins.str
+    """What the model is to keep to; may hold arguments, too."""
+    description: _builtins.str
+    """What it is for."""
+    model: _builtins.str
+    """The model it was written for; empty means any."""
+    @_builtins.property
+    def arguments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The arguments it takes."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When this version was saved."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        text: _builtins.str = ...,
+        system: _builtins.str = ...,
+        arguments: _abc.Iterable[_builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        description: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "create_time", b"create_time", "description", b"description", "model", b"model", "name", b"name", "system", b"system", "text", b"text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prompt: _TypeAlias = Prompt  # noqa: Y015
+
+@_typing.final
+class SavePromptRequest(_message.Message):
+    """Saves a new version of a prompt template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    @_builtins.property
+    def prompt(self) -> Global___Prompt:
+        """The template; of it name, text, system, description and model count."""
+
+    def __init__(
+        self,
+        *,
+        prompt: Global___Prompt | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavePromptRequest: _TypeAlias = SavePromptRequest  # noqa: Y015
+
+@_typing.final
+class SavePromptResponse(_message.Message):
+    """The template as it was saved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompt(self) -> Global___Prompt:
+        """The template; the version stays where nothing changed."""
+
+    def __init__(
+        self,
+        *,
+        prompt: Global___Prompt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavePromptResponse: _TypeAlias = SavePromptResponse  # noqa: Y015
+
+@_typing.final
+class GetPromptRequest(_message.Message):
+    """Asks for a prompt template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ArgumentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _types_pb2.Value: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _types_pb2.Value | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    RENDER_FIELD_NUMBER: _builtins.int
+    COMPACT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`name` or `name@version`."""
+    render: _builtins.bool
+    """It is rendered."""
+    compact: _builtins.bool
+    """What does not change its meaning is left out when it is rendered."""
+    @_builtins.property
+    def arguments(self) -> _containers.MessageMap[_builtins.str, _types_pb2.Value]:
+        """The arguments to render it with."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        arguments: _abc.Mapping[_builtins.str, _types_pb2.Value] | None = ...,
+        render: _builtins.bool = ...,
+        compact: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "compact", b"compact", "name", b"name", "render", b"render"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPromptRequest: _TypeAlias = GetPromptRequest  # noqa: Y015
+
+@_typing.final
+class GetPromptResponse(_message.Message):
+    """A prompt template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    RENDERED_FIELD_NUMBER: _builtins.int
+    RENDERED_SYSTEM_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TOKENS_SAVED_FIELD_NUMBER: _builtins.int
+    rendered: _builtins.str
+    """The rendered text."""
+    rendered_system: _builtins.str
+    """The rendered system text."""
+    tokens: _builtins.int
+    """The tokens of the rendered texts, as an estimate."""
+    tokens_saved: _builtins.int
+    """How many tokens compaction saved."""
+    @_builtins.property
+    def prompt(self) -> Global___Prompt:
+        """The template."""
+
+    def __init__(
+        self,
+        *,
+        prompt: Global___Prompt | None = ...,
+        rendered: _builtins.str = ...,
+        rendered_system: _builtins.str = ...,
+        tokens: _builtins.int = ...,
+        tokens_saved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "rendered", b"rendered", "rendered_system", b"rendered_system", "tokens", b"tokens", "tokens_saved", b"tokens_saved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPromptResponse: _TypeAlias = GetPromptResponse  # noqa: Y015
+
+@_typing.final
+class ListPromptsRequest(_message.Message):
+    """Asks for the prompt templates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """All versions of this one; empty means the newest of each."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPromptsRequest: _TypeAlias = ListPromptsRequest  # noqa: Y015
+
+@_typing.final
+class ListPromptsResponse(_message.Message):
+    """The prompt templates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prompt]:
+        """The templates, by name and version."""
+
+    def __init__(
+        self,
+        *,
+        prompts: _abc.Iterable[Global___Prompt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prompts", b"prompts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPromptsResponse: _TypeAlias = ListPromptsResponse  # noqa: Y015
+
+@_typing.final
+class DeletePromptRequest(_message.Message):
+    """Deletes a prompt template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name."""
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePromptRequest: _TypeAlias = DeletePromptRequest  # noqa: Y015
+
+@_typing.final
+class DeletePromptResponse(_message.Message):
+    """A prompt template was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    versions: _builtins.int
+    """How many versions it had."""
+    def __init__(
+        self,
+        *,
+        versions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePromptResponse: _TypeAlias = DeletePromptResponse  # noqa: Y015
+
+@_typing.final
+class Failure(_message.Message):
+    """One failure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    """The operation."""
+    model: _builtins.str
+    """The model."""
+    account: _builtins.str
+    """The account."""
+    reason: _builtins.str
+    """The reason, a word."""
+    message: _builtins.str
+    """What happened."""
+    outcome: _builtins.str
+    """What was done about it: `retried`, `fallback`, `failed`."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The causes, the nearest first."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        operation_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        account: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        causes: _abc.Iterable[_builtins.str] | None = ...,
+        outcome: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "causes", b"causes", "message", b"message", "model", b"model", "operation_id", b"operation_id", "outcome", b"outcome", "reason", b"reason", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class ListFailuresRequest(_message.Message):
+    """Asks for what failed lately."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Only those of this provider."""
+    operation_id: _builtins.str
+    """Only those of this operation."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, the most is 1000."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        operation_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_id", b"operation_id", "page_size", b"page_size", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFailuresRequest: _TypeAlias = ListFailuresRequest  # noqa: Y015
+
+@_typing.final
+class ListFailuresResponse(_message.Message):
+    """What failed lately."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERRORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Failure]:
+        """The failures, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        errors: _abc.Iterable[Global___Failure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFailuresResponse: _TypeAlias = ListFailuresResponse  # noqa: Y015

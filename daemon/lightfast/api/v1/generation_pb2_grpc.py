@@ -40,6 +40,16 @@ class GenerationServiceStub(object):
                 request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/ListSessions',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.CheckProvider = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/CheckProvider',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/lightfast.api.v1.GenerationService/ListModels',
                 request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListModelsRequest.SerializeToString,
@@ -49,6 +59,71 @@ class GenerationServiceStub(object):
                 '/lightfast.api.v1.GenerationService/Generate',
                 request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/Embed',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedResponse.FromString,
+                _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/CountTokens',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
+        self.EstimateCost = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/EstimateCost',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostResponse.FromString,
+                _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/GetUsage',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
+        self.SetBudget = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/SetBudget',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListBudgets = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/ListBudgets',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsResponse.FromString,
+                _registered_method=True)
+        self.SubmitBatch = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/SubmitBatch',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchResponse.FromString,
+                _registered_method=True)
+        self.SavePrompt = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/SavePrompt',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptResponse.FromString,
+                _registered_method=True)
+        self.GetPrompt = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/GetPrompt',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptResponse.FromString,
+                _registered_method=True)
+        self.ListPrompts = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/ListPrompts',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsResponse.FromString,
+                _registered_method=True)
+        self.DeletePrompt = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/DeletePrompt',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptResponse.FromString,
+                _registered_method=True)
+        self.ListFailures = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/ListFailures',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresResponse.FromString,
+                _registered_method=True)
+        self.ListOperations = channel.unary_unary(
+                '/lightfast.api.v1.GenerationService/ListOperations',
+                request_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsResponse.FromString,
                 _registered_method=True)
         self.GetOperation = channel.unary_unary(
                 '/lightfast.api.v1.GenerationService/GetOperation',
@@ -73,6 +148,20 @@ class GenerationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Lists the sessions with the providers: one for each account, with its state, limits and balance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckProvider(self, request, context):
+        """Asks a provider whether it can be used: a cheap call with each of its accounts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models of the providers.
         """
@@ -82,6 +171,97 @@ class GenerationServiceServicer(object):
 
     def Generate(self, request, context):
         """Generates; the stream carries progress, previews, text, assets and usage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Embed(self, request, context):
+        """Turns texts into vectors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """Counts the tokens of a request, in the model's own way where its provider offers that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateCost(self, request, context):
+        """Says what a generation would cost, before it is made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsage(self, request, context):
+        """Sums up what was used and paid, by provider, model, project, client and day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBudget(self, request, context):
+        """Sets, changes or removes a budget.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBudgets(self, request, context):
+        """Lists the budgets with what was spent and what is held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitBatch(self, request, context):
+        """Hands many requests to a provider's own batch service, as one operation that lasts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SavePrompt(self, request, context):
+        """Saves a new version of a prompt template.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPrompt(self, request, context):
+        """Gets a prompt template, rendered with arguments where some are given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrompts(self, request, context):
+        """Lists the prompt templates.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePrompt(self, request, context):
+        """Deletes a prompt template with all its versions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFailures(self, request, context):
+        """Lists what failed lately, with the chain of causes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperations(self, request, context):
+        """Lists the operations, the newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +289,16 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersResponse.SerializeToString,
             ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'CheckProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckProvider,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListModelsRequest.FromString,
@@ -118,6 +308,71 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensResponse.SerializeToString,
+            ),
+            'EstimateCost': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateCost,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'SetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBudget,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'ListBudgets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBudgets,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsResponse.SerializeToString,
+            ),
+            'SubmitBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitBatch,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchResponse.SerializeToString,
+            ),
+            'SavePrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.SavePrompt,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptResponse.SerializeToString,
+            ),
+            'GetPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrompt,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptResponse.SerializeToString,
+            ),
+            'ListPrompts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrompts,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsResponse.SerializeToString,
+            ),
+            'DeletePrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePrompt,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptResponse.SerializeToString,
+            ),
+            'ListFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailures,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresResponse.SerializeToString,
+            ),
+            'ListOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperations,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsResponse.SerializeToString,
             ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
@@ -158,6 +413,60 @@ class GenerationService(object):
             '/lightfast.api.v1.GenerationService/ListProviders',
             lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_generation__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/ListSessions',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/CheckProvider',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.CheckProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -212,6 +521,357 @@ class GenerationService(object):
             '/lightfast.api.v1.GenerationService/Generate',
             lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_generation__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/Embed',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/CountTokens',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.CountTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateCost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/EstimateCost',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.EstimateCostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/GetUsage',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/SetBudget',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBudgets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/ListBudgets',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListBudgetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/SubmitBatch',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SubmitBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SavePrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/SavePrompt',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.SavePromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/GetPrompt',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.GetPromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrompts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/ListPrompts',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListPromptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/DeletePrompt',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.DeletePromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/ListFailures',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListFailuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.GenerationService/ListOperations',
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_generation__pb2.ListOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

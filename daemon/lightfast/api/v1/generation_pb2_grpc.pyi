@@ -18,10 +18,40 @@ class GenerationServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProviders: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListProvidersRequest, _generation_pb2.ListProvidersResponse]
     """Lists the providers, the unavailable ones with the reason."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListSessionsRequest, _generation_pb2.ListSessionsResponse]
+    """Lists the sessions with the providers: one for each account, with its state, limits and balance."""
+    CheckProvider: _aio.UnaryUnaryMultiCallable[_generation_pb2.CheckProviderRequest, _generation_pb2.CheckProviderResponse]
+    """Asks a provider whether it can be used: a cheap call with each of its accounts."""
     ListModels: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListModelsRequest, _generation_pb2.ListModelsResponse]
     """Lists the models of the providers."""
     Generate: _aio.UnaryStreamMultiCallable[_generation_pb2.GenerateRequest, _generation_pb2.GenerateResponse]
     """Generates; the stream carries progress, previews, text, assets and usage."""
+    Embed: _aio.UnaryUnaryMultiCallable[_generation_pb2.EmbedRequest, _generation_pb2.EmbedResponse]
+    """Turns texts into vectors."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_generation_pb2.CountTokensRequest, _generation_pb2.CountTokensResponse]
+    """Counts the tokens of a request, in the model's own way where its provider offers that."""
+    EstimateCost: _aio.UnaryUnaryMultiCallable[_generation_pb2.EstimateCostRequest, _generation_pb2.EstimateCostResponse]
+    """Says what a generation would cost, before it is made."""
+    GetUsage: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetUsageRequest, _generation_pb2.GetUsageResponse]
+    """Sums up what was used and paid, by provider, model, project, client and day."""
+    SetBudget: _aio.UnaryUnaryMultiCallable[_generation_pb2.SetBudgetRequest, _generation_pb2.SetBudgetResponse]
+    """Sets, changes or removes a budget."""
+    ListBudgets: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListBudgetsRequest, _generation_pb2.ListBudgetsResponse]
+    """Lists the budgets with what was spent and what is held."""
+    SubmitBatch: _aio.UnaryUnaryMultiCallable[_generation_pb2.SubmitBatchRequest, _generation_pb2.SubmitBatchResponse]
+    """Hands many requests to a provider's own batch service, as one operation that lasts."""
+    SavePrompt: _aio.UnaryUnaryMultiCallable[_generation_pb2.SavePromptRequest, _generation_pb2.SavePromptResponse]
+    """Saves a new version of a prompt template."""
+    GetPrompt: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetPromptRequest, _generation_pb2.GetPromptResponse]
+    """Gets a prompt template, rendered with arguments where some are given."""
+    ListPrompts: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListPromptsRequest, _generation_pb2.ListPromptsResponse]
+    """Lists the prompt templates."""
+    DeletePrompt: _aio.UnaryUnaryMultiCallable[_generation_pb2.DeletePromptRequest, _generation_pb2.DeletePromptResponse]
+    """Deletes a prompt template with all its versions."""
+    ListFailures: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListFailuresRequest, _generation_pb2.ListFailuresResponse]
+    """Lists what failed lately, with the chain of causes."""
+    ListOperations: _aio.UnaryUnaryMultiCallable[_generation_pb2.ListOperationsRequest, _generation_pb2.ListOperationsResponse]
+    """Lists the operations, the newest first."""
     GetOperation: _aio.UnaryUnaryMultiCallable[_generation_pb2.GetOperationRequest, _generation_pb2.GetOperationResponse]
     """Gets an operation by its identity."""
     CancelOperation: _aio.UnaryUnaryMultiCallable[_generation_pb2.CancelOperationRequest, _generation_pb2.CancelOperationResponse]
@@ -39,6 +69,22 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the providers, the unavailable ones with the reason."""
 
     @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _generation_pb2.ListSessionsRequest,
+        context: _aio.ServicerContext[_generation_pb2.ListSessionsRequest, _abc.Awaitable[_generation_pb2.ListSessionsResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListSessionsResponse]:
+        """Lists the sessions with the providers: one for each account, with its state, limits and balance."""
+
+    @_abc_1.abstractmethod
+    def CheckProvider(
+        self,
+        request: _generation_pb2.CheckProviderRequest,
+        context: _aio.ServicerContext[_generation_pb2.CheckProviderRequest, _abc.Awaitable[_generation_pb2.CheckProviderResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.CheckProviderResponse]:
+        """Asks a provider whether it can be used: a cheap call with each of its accounts."""
+
+    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _generation_pb2.ListModelsRequest,
@@ -53,6 +99,110 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_generation_pb2.GenerateRequest, _abc.AsyncIterator[_generation_pb2.GenerateResponse]],
     ) -> _abc.AsyncIterator[_generation_pb2.GenerateResponse]:
         """Generates; the stream carries progress, previews, text, assets and usage."""
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _generation_pb2.EmbedRequest,
+        context: _aio.ServicerContext[_generation_pb2.EmbedRequest, _abc.Awaitable[_generation_pb2.EmbedResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.EmbedResponse]:
+        """Turns texts into vectors."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _generation_pb2.CountTokensRequest,
+        context: _aio.ServicerContext[_generation_pb2.CountTokensRequest, _abc.Awaitable[_generation_pb2.CountTokensResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.CountTokensResponse]:
+        """Counts the tokens of a request, in the model's own way where its provider offers that."""
+
+    @_abc_1.abstractmethod
+    def EstimateCost(
+        self,
+        request: _generation_pb2.EstimateCostRequest,
+        context: _aio.ServicerContext[_generation_pb2.EstimateCostRequest, _abc.Awaitable[_generation_pb2.EstimateCostResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.EstimateCostResponse]:
+        """Says what a generation would cost, before it is made."""
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _generation_pb2.GetUsageRequest,
+        context: _aio.ServicerContext[_generation_pb2.GetUsageRequest, _abc.Awaitable[_generation_pb2.GetUsageResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.GetUsageResponse]:
+        """Sums up what was used and paid, by provider, model, project, client and day."""
+
+    @_abc_1.abstractmethod
+    def SetBudget(
+        self,
+        request: _generation_pb2.SetBudgetRequest,
+        context: _aio.ServicerContext[_generation_pb2.SetBudgetRequest, _abc.Awaitable[_generation_pb2.SetBudgetResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.SetBudgetResponse]:
+        """Sets, changes or removes a budget."""
+
+    @_abc_1.abstractmethod
+    def ListBudgets(
+        self,
+        request: _generation_pb2.ListBudgetsRequest,
+        context: _aio.ServicerContext[_generation_pb2.ListBudgetsRequest, _abc.Awaitable[_generation_pb2.ListBudgetsResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListBudgetsResponse]:
+        """Lists the budgets with what was spent and what is held."""
+
+    @_abc_1.abstractmethod
+    def SubmitBatch(
+        self,
+        request: _generation_pb2.SubmitBatchRequest,
+        context: _aio.ServicerContext[_generation_pb2.SubmitBatchRequest, _abc.Awaitable[_generation_pb2.SubmitBatchResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.SubmitBatchResponse]:
+        """Hands many requests to a provider's own batch service, as one operation that lasts."""
+
+    @_abc_1.abstractmethod
+    def SavePrompt(
+        self,
+        request: _generation_pb2.SavePromptRequest,
+        context: _aio.ServicerContext[_generation_pb2.SavePromptRequest, _abc.Awaitable[_generation_pb2.SavePromptResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.SavePromptResponse]:
+        """Saves a new version of a prompt template."""
+
+    @_abc_1.abstractmethod
+    def GetPrompt(
+        self,
+        request: _generation_pb2.GetPromptRequest,
+        context: _aio.ServicerContext[_generation_pb2.GetPromptRequest, _abc.Awaitable[_generation_pb2.GetPromptResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.GetPromptResponse]:
+        """Gets a prompt template, rendered with arguments where some are given."""
+
+    @_abc_1.abstractmethod
+    def ListPrompts(
+        self,
+        request: _generation_pb2.ListPromptsRequest,
+        context: _aio.ServicerContext[_generation_pb2.ListPromptsRequest, _abc.Awaitable[_generation_pb2.ListPromptsResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListPromptsResponse]:
+        """Lists the prompt templates."""
+
+    @_abc_1.abstractmethod
+    def DeletePrompt(
+        self,
+        request: _generation_pb2.DeletePromptRequest,
+        context: _aio.ServicerContext[_generation_pb2.DeletePromptRequest, _abc.Awaitable[_generation_pb2.DeletePromptResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.DeletePromptResponse]:
+        """Deletes a prompt template with all its versions."""
+
+    @_abc_1.abstractmethod
+    def ListFailures(
+        self,
+        request: _generation_pb2.ListFailuresRequest,
+        context: _aio.ServicerContext[_generation_pb2.ListFailuresRequest, _abc.Awaitable[_generation_pb2.ListFailuresResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListFailuresResponse]:
+        """Lists what failed lately, with the chain of causes."""
+
+    @_abc_1.abstractmethod
+    def ListOperations(
+        self,
+        request: _generation_pb2.ListOperationsRequest,
+        context: _aio.ServicerContext[_generation_pb2.ListOperationsRequest, _abc.Awaitable[_generation_pb2.ListOperationsResponse]],
+    ) -> _abc.Awaitable[_generation_pb2.ListOperationsResponse]:
+        """Lists the operations, the newest first."""
 
     @_abc_1.abstractmethod
     def GetOperation(

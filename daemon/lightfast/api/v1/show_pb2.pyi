@@ -668,6 +668,60 @@ class DeleteRecordingResponse(_message.Message):
 Global___DeleteRecordingResponse: _TypeAlias = DeleteRecordingResponse  # noqa: Y015
 
 @_typing.final
+class PackRecordingRequest(_message.Message):
+    """Asks to pack a recording."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HZ_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name."""
+    hz: _builtins.float
+    """Keeps at most so many samples a second of each signal; 0 for all of them. State is always kept."""
+    request_id: _builtins.str
+    """Makes the call idempotent for 24 hours per client and method."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        hz: _builtins.float = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hz", b"hz", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackRecordingRequest: _TypeAlias = PackRecordingRequest  # noqa: Y015
+
+@_typing.final
+class PackRecordingResponse(_message.Message):
+    """It is packed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recording(self) -> Global___Recording:
+        """The recording; its size is the new one."""
+
+    def __init__(
+        self,
+        *,
+        recording: Global___Recording | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackRecordingResponse: _TypeAlias = PackRecordingResponse  # noqa: Y015
+
+@_typing.final
 class ExportRecordingRequest(_message.Message):
     """Asks for a recording."""
 

@@ -80,6 +80,11 @@ class ShowServiceStub(object):
                 request_serializer=lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingRequest.SerializeToString,
                 response_deserializer=lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingResponse.FromString,
                 _registered_method=True)
+        self.PackRecording = channel.unary_unary(
+                '/lightfast.api.v1.ShowService/PackRecording',
+                request_serializer=lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingRequest.SerializeToString,
+                response_deserializer=lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingResponse.FromString,
+                _registered_method=True)
         self.ExportRecording = channel.unary_stream(
                 '/lightfast.api.v1.ShowService/ExportRecording',
                 request_serializer=lightfast_dot_api_dot_v1_dot_show__pb2.ExportRecordingRequest.SerializeToString,
@@ -159,6 +164,13 @@ class ShowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PackRecording(self, request, context):
+        """Packs a recording that is over into a fraction of its bytes; it is replayed as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportRecording(self, request, context):
         """Sends a recording as lines of JSON, one record a line.
         """
@@ -220,6 +232,11 @@ def add_ShowServiceServicer_to_server(servicer, server):
                     servicer.DeleteRecording,
                     request_deserializer=lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingRequest.FromString,
                     response_serializer=lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingResponse.SerializeToString,
+            ),
+            'PackRecording': grpc.unary_unary_rpc_method_handler(
+                    servicer.PackRecording,
+                    request_deserializer=lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingRequest.FromString,
+                    response_serializer=lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingResponse.SerializeToString,
             ),
             'ExportRecording': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportRecording,
@@ -476,6 +493,33 @@ class ShowService(object):
             '/lightfast.api.v1.ShowService/DeleteRecording',
             lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingRequest.SerializeToString,
             lightfast_dot_api_dot_v1_dot_show__pb2.DeleteRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PackRecording(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lightfast.api.v1.ShowService/PackRecording',
+            lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingRequest.SerializeToString,
+            lightfast_dot_api_dot_v1_dot_show__pb2.PackRecordingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class ShowServiceStub:
     """Lists the recordings, the one under way included."""
     DeleteRecording: _aio.UnaryUnaryMultiCallable[_show_pb2.DeleteRecordingRequest, _show_pb2.DeleteRecordingResponse]
     """Deletes a recording."""
+    PackRecording: _aio.UnaryUnaryMultiCallable[_show_pb2.PackRecordingRequest, _show_pb2.PackRecordingResponse]
+    """Packs a recording that is over into a fraction of its bytes; it is replayed as before."""
     ExportRecording: _aio.UnaryStreamMultiCallable[_show_pb2.ExportRecordingRequest, _show_pb2.ExportRecordingResponse]
     """Sends a recording as lines of JSON, one record a line."""
     Replay: _aio.UnaryStreamMultiCallable[_show_pb2.ReplayRequest, _show_pb2.ReplayResponse]
@@ -113,6 +115,14 @@ class ShowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_show_pb2.DeleteRecordingRequest, _abc.Awaitable[_show_pb2.DeleteRecordingResponse]],
     ) -> _abc.Awaitable[_show_pb2.DeleteRecordingResponse]:
         """Deletes a recording."""
+
+    @_abc_1.abstractmethod
+    def PackRecording(
+        self,
+        request: _show_pb2.PackRecordingRequest,
+        context: _aio.ServicerContext[_show_pb2.PackRecordingRequest, _abc.Awaitable[_show_pb2.PackRecordingResponse]],
+    ) -> _abc.Awaitable[_show_pb2.PackRecordingResponse]:
+        """Packs a recording that is over into a fraction of its bytes; it is replayed as before."""
 
     @_abc_1.abstractmethod
     def ExportRecording(

@@ -340,7 +340,7 @@ class Entry(_message.Message):
     status_reason: _builtins.str
     """Why the status is REJECTED or STALE, or that a report lies outside the declared range."""
     tier: _builtins.str
-    """Where it was read from (`live`, `history`), when the request asked for it."""
+    """Where it was read from (`live`, `history`, `archive`), when the request asked for it."""
     @_builtins.property
     def value(self) -> Global___Value:
         """The value; under a mount, the wished value."""

@@ -1,4 +1,4 @@
-"""get, set, rm, ls, watch, history, undo, redo: the context from the command line."""
+"""get, set, rm, ls, watch: the context from the command line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import select
 import sys
 import threading
 import uuid
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lightfast.app.cli import literal
-from lightfast.app.cli.session import CURRENT, NEGATIVE, arguments_told, fail, say, table
+from lightfast.app.cli.session import CURRENT, NEGATIVE, arguments_told, say, table
 from lightfast.core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -25,13 +24,25 @@ app = typer.Typer()
 @app.command()
 def get(
     path: Annotated[str, typer.Argument(help="A path, or a pattern: '/blender//' is all of Blender.")],
-    at: Annotated[int | None, typer.Option("--at", help="As of this revision.")] = None,
+    at: Annotated[int | None, typer.Option("--at", "--at-revision", help="As of this revision.")] = None,
+    at_time: Annotated[
+        str | None, typer.Option("--at-time", help="As it was known at this time; see 'lightfast at'.")
+    ] = None,
+    tier: Annotated[bool, typer.Option("--tier", help="Also show where each value was read from.")] = False,
 ) -> None:
-    """Show values, now or as of a revision."""
+    """Show values, now or as of a revision or a time."""
     pattern = "//" in path or any(char in path for char in "*?[]{}")
     fields: dict[str, Any] = {"pattern": path} if pattern else {"paths": [path]}
+    if at is not None and at_time is not None:
+        raise typer.BadParameter("give --at-revision or --at-time, not both")
     if at is not None:
         fields["at_revision"] = str(at)
+    if at_time is not None:  # an empty one, of a variable that is not set, must not mean now
+        from lightfast.app.cli import past, times
+
+        fields["at_time"] = times.stamp(past.moment(at_time))
+    if tier:
+        fields["include_tier"] = True
     with CURRENT.client() as client:
         while True:
             message = client.call_json("ContextService.Get", fields)
@@ -44,19 +55,29 @@ def get(
 def _entries(message: dict[str, Any], *, single: bool) -> None:
     entries = message.get("entries", [])
     if single and len(entries) == 1:
-        say(literal.show(entries[0].get("value")) + _status(entries[0]))
+        where = f"  ({entries[0]['tier']})" if entries[0].get("tier") else ""
+        say(literal.show(entries[0].get("value")) + status_of(entries[0]) + where)
         return
+    tier = any(entry.get("tier") for entry in entries)
     table(
-        ("PATH", "VALUE", "REVISION", "BY", ""),
+        ("PATH", "VALUE", "REVISION", "BY", *(("TIER",) if tier else ()), ""),
         (
-            (e["path"], literal.show(e.get("value")), e.get("revision", "-"), e.get("origin", ""), _status(e).strip())
+            (
+                e["path"],
+                literal.show(e.get("value")),
+                e.get("revision", "-"),
+                e.get("origin", ""),
+                *((e.get("tier", ""),) if tier else ()),
+                status_of(e).strip(),
+            )
             for e in entries
         ),
         "Nothing matches.",
     )
 
 
-def _status(entry: dict[str, Any]) -> str:
+def status_of(entry: dict[str, Any]) -> str:
+    """Return what there is to say of an application's entry; empty where it is as wished."""
     status = entry.get("status", "").removeprefix("ENTRY_STATUS_")
     if status in {"", "SETTLED"} and not entry.get("status_reason"):
         return ""
@@ -166,7 +187,7 @@ def watch(
                 print(json.dumps(batch, ensure_ascii=False), flush=True)
             for event in batch.get("events", []):
                 if not CURRENT.as_json and not (count and seen >= count):
-                    say(_event(event))
+                    say(event_line(event))
                 seen += 1
             if count and seen >= count:
                 return
@@ -186,7 +207,8 @@ def _end_with_the_reader(client: Client) -> None:
     threading.Thread(target=wait, name="reader", daemon=True).start()
 
 
-def _event(event: dict[str, Any]) -> str:
+def event_line(event: dict[str, Any]) -> str:
+    """Return an event as a person reads it."""
     entry = event["entry"]
     kind = event["type"].removeprefix("EVENT_TYPE_").lower()
     revision = entry.get("revision", "~")
@@ -195,69 +217,4 @@ def _event(event: dict[str, Any]) -> str:
     if kind == "move":
         return f"{revision:>6}  {event.get('from')} -> {entry['path']}  by {entry.get('origin', '')}"
     value = literal.show(entry.get("value"))
-    return f"{revision:>6}  {entry['path']} = {value}{_status(entry)}  by {entry.get('origin', '')}"
-
-
-@app.command()
-def history(
-    pattern: Annotated[str, typer.Argument(help="Which paths.")] = "//",
-    limit: Annotated[int, typer.Option(help="The most transactions.")] = 20,
-) -> None:
-    """Show past changes, newest first."""
-    CURRENT.call("ContextService.History", {"pattern": pattern, "page_size": limit}, _history)
-
-
-def _history(message: dict[str, Any]) -> None:
-    transactions = message.get("transactions", [])
-    if not transactions:
-        say("Nothing has happened there yet.")
-    for transaction in transactions:
-        when = datetime.fromisoformat(transaction["record_time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        notes = [f"by {transaction.get('origin', '')}"]
-        if transaction.get("cause_revision"):
-            notes.append(f"because of {transaction['cause_revision']}")
-        if transaction.get("group_id"):
-            notes.append(f"group {transaction['group_id']}")
-        if transaction.get("undone_revisions"):
-            notes.append("takes back " + ", ".join(transaction["undone_revisions"]))
-        if transaction.get("label"):
-            notes.append(transaction["label"])
-        say(f"{transaction['revision']}  {when}  {'; '.join(notes)}")
-        for event in transaction.get("events", []):
-            say("   " + _event(event).strip().split("  ", 1)[-1].rsplit("  by ", 1)[0])
-
-
-def _undo(method: str, revision: int | None, group: str, run: str, done: str) -> None:
-    given = [name for name, value in (("REVISION", revision), ("--group", group), ("--run", run)) if value]
-    if len(given) != 1:
-        raise typer.BadParameter("give a revision, --group or --run (see 'lightfast history')")
-    fields: dict[str, Any] = {"request_id": uuid.uuid4().hex}
-    fields |= {"revision": str(revision)} if revision else {"group_id": group} if group else {"run": run}
-
-    def render(message: dict[str, Any]) -> None:
-        taken = message.get("undone_revisions", message.get("redone_revisions", []))
-        say(f"{done} {', '.join(taken) or 'nothing'}; this is revision {message.get('revision', '-')}")
-        for entry in message.get("conflicts", []):
-            fail(f"conflict: {entry['path']} was written since by {entry.get('origin')}")
-
-    CURRENT.call(f"ContextService.{method}", fields, render)
-
-
-@app.command()
-def undo(
-    revision: Annotated[int | None, typer.Argument(help="The revision to take back.")] = None,
-    group: Annotated[str, typer.Option(help="Take back a whole group.")] = "",
-    run: Annotated[str, typer.Option(help="Take back a whole run.")] = "",
-) -> None:
-    """Take a change back, and what it caused in other applications."""
-    _undo("Undo", revision, group, run, "took back")
-
-
-@app.command()
-def redo(
-    revision: Annotated[int | None, typer.Argument(help="The revision to bring back.")] = None,
-    group: Annotated[str, typer.Option(help="Bring back a whole group.")] = "",
-    run: Annotated[str, typer.Option(help="Bring back a whole run.")] = "",
-) -> None:
-    """Bring back what an undo took."""
-    _undo("Redo", revision, group, run, "brought back")
+    return f"{revision:>6}  {entry['path']} = {value}{status_of(entry)}  by {entry.get('origin', '')}"

@@ -28,7 +28,7 @@ def demo(
     folder: Annotated[Path | None, typer.Option(help="Where to put everything; a new folder by default.")] = None,
     simulate: Annotated[bool, typer.Option(help="Use the Blender simulator even where Blender is there.")] = False,
 ) -> None:
-    """Join Blender, Live and others, link them, make an image, crash, return, undo, play, record: the main job."""
+    """Join Blender, Live and others, link, crash, undo, play, record, do what a sentence asks, remember, purge."""
     from lightfast.app.cli.show import Show
 
     root = (folder or Path(tempfile.mkdtemp(prefix="lightfast-demo-"))).absolute()

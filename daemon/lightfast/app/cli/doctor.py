@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
-from lightfast.app.cli import checks
+from lightfast.app.cli import checks, mirror_checks, room_checks, run_checks, work_checks
 from lightfast.app.cli.session import CURRENT, EXIT_FAILED, hush, say
 from lightfast.core.errors import LightfastError
 
 if TYPE_CHECKING:
     from lightfast.app.cli.ports.table import Known
+    from lightfast.client import Client
 
 app = typer.Typer()
 T = TypeVar("T")
@@ -24,13 +27,21 @@ BUDGET = 4.8
 """Seconds for what is looked at side by side."""
 DAEMON_BUDGET = 3.0
 """Seconds the daemon has to answer."""
+ONLINE_BUDGET = 25.0
+"""Seconds for questions to AI services, all side by side."""
+LATELY = timedelta(days=30)
+"""A model counts as used that was asked since then."""
 _MARKS = {checks.OK: "ok  ", checks.WARN: "warn", checks.BAD: "BAD "}
 
 
 @app.command()
-def doctor() -> None:
-    """Check folders, ports, applications, plugins and versions."""
-    findings = examine()
+def doctor(
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the AI services, too: a cheap call with each account.")
+    ] = False,
+) -> None:
+    """Check folders, ports, applications, plugins, versions, AI services and budgets."""
+    findings = examine(online=online)
     if CURRENT.as_json:
         CURRENT.show(
             {"findings": [{"level": f.level, "what": f.what, "advice": f.advice} for f in findings]}, lambda _: None
@@ -44,12 +55,13 @@ def doctor() -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def examine(table: Sequence[Known] | None = None) -> list[checks.Finding]:
+def examine(table: Sequence[Known] | None = None, *, online: bool = False) -> list[checks.Finding]:
     """Return all findings, with or without a daemon; *table* has the ports of applications, all known ones by default.
 
-    What takes time is looked at side by side, and given up after `BUDGET` seconds.
+    What takes time is looked at side by side, and given up after `BUDGET` seconds. Only *online* are services asked.
     """
     hush()
+    from lightfast.app.cli.gateway_checks import check_key_files
     from lightfast.app.cli.ports.survey import survey
     from lightfast.app.cli.ports.table import PORTS
     from lightfast.core import paths as where
@@ -59,11 +71,14 @@ def examine(table: Sequence[Known] | None = None) -> list[checks.Finding]:
     ports = _Aside("the ports of applications", lambda: survey(daemon_pid, PORTS if table is None else table))
     apps = _Aside("the applications on the PATH", lambda: list(checks.check_apps()))
     desk = _Aside("the daemon", _ask_daemon)
+    rooms = _Aside("the archive and the backups", lambda: list(_look_at_rooms()))
+    services = _Aside("the AI services", lambda: list(_look_at_services(online=online)))
     info, plugins, joined, trouble = desk.result() or (None, [], [], "it does not answer in time")
     wanted, config_findings = _wanted_ports(paths, info)
     return [
         *checks.check_python(),
         *checks.check_folders(paths),
+        *check_key_files(paths.keys),
         *config_findings,
         *checks.check_daemon(info, trouble),
         *checks.check_ports(wanted, int(info["pid"]) if info else daemon_pid),
@@ -71,6 +86,12 @@ def examine(table: Sequence[Known] | None = None) -> list[checks.Finding]:
         *apps.findings("no application is on the PATH"),
         *checks.check_plugins(plugins),
         *checks.check_joined(joined),
+        *(rooms.findings("nobody was asked about the archive and the backups") if info else []),
+        *(
+            services.findings("nobody was asked about the AI services", BUDGET + (ONLINE_BUDGET if online else 0.0))
+            if info
+            else []
+        ),
     ]
 
 
@@ -94,6 +115,105 @@ def _ask_daemon() -> tuple[dict[str, Any] | None, list[dict[str, Any]], list[dic
             )
     except LightfastError as error:
         return None, [], [], error.message
+
+
+def _look_at_rooms() -> Iterator[checks.Finding]:
+    """Ask the daemon's rooms; one that cannot be asked is a finding, and hides none of the others."""
+    try:
+        with CURRENT.client(timeout=DAEMON_BUDGET) as client:
+            asked: list[Callable[[], Iterator[checks.Finding]]] = [
+                lambda: room_checks.check_archive(client.call_json("MemoryService.ArchiveStats", {})),
+                lambda: room_checks.check_backups(
+                    client.call_json("AdminService.ListBackups", {}).get("backups", []), datetime.now(UTC)
+                ),
+                lambda: run_checks.check_runs(
+                    client.call_json("EngineService.ListRuns", {"states": run_checks.WAITING}).get("runs", [])
+                ),
+                lambda: work_checks.check_jobs(
+                    client.call_json("JobService.ListJobs", {"states": ["JOB_STATE_DEAD"]}).get("jobs", [])
+                ),
+                lambda: work_checks.check_queue(
+                    client.call_json("JobService.ListJobs", {"page_size": 1}).get("stopped", "")
+                ),
+                lambda: work_checks.check_schedules(
+                    client.call_json("JobService.ListSchedules", {}).get("schedules", []), datetime.now(UTC)
+                ),
+                lambda: work_checks.check_workflows(
+                    client.call_json("JobService.ListWorkflows", {}).get("workflows", []),
+                    client.call_json("JobService.ListTriggers", {}).get("triggers", []),
+                ),
+                lambda: mirror_checks.check_mirror(
+                    _setting(client.call_json("AdminService.GetConfig", {}), "workspaces.mirror", "")
+                ),
+                lambda: room_checks.check_embedder(
+                    _setting(client.call_json("AdminService.GetConfig", {}), "memory.embedder"),
+                    client.call_json("AdminService.ListPlugins", {}).get("plugins", []),
+                ),
+            ]
+            for ask in asked:
+                try:
+                    yield from ask()
+                except LightfastError as error:
+                    yield checks.Finding(checks.WARN, f"the daemon could not be asked: {error.message}")
+    except LightfastError:
+        return  # nobody answers, which is a finding of its own
+
+
+def _look_at_services(*, online: bool) -> Iterator[checks.Finding]:
+    """Ask the daemon about the AI services; *online* the services themselves, too."""
+    from lightfast.app.cli import gateway_checks as of
+
+    try:
+        with CURRENT.client(timeout=BUDGET) as client:  # the first may wait for a keyring
+
+            def ask(method: str, field: str, **request: Any) -> list[dict[str, Any]]:
+                found: list[dict[str, Any]] = client.call_json(f"GenerationService.{method}", request).get(field, [])
+                return found
+
+            config = of.Configured(client.call_json("AdminService.GetConfig", {}).get("settings", []))
+            models = ask("ListModels", "models", as_known=True)  # which has the keys looked for
+            providers = ask("ListProviders", "providers", as_known=True)
+            sessions = ask("ListSessions", "sessions")
+            now = datetime.now(UTC)
+            since = (now - LATELY).isoformat()
+            used = {
+                line.get("group", {}).get("model", "")
+                for line in ask("GetUsage", "sums", group_by=["model"], after=since)
+            }
+            yield from of.check_services(providers, sessions, config)
+            yield from of.check_chains(models, providers, config)
+            yield from of.check_models(models, used, config, now)
+            yield from of.check_budgets(ask("ListBudgets", "budgets"))
+            yield from of.check_operations(
+                ask("ListOperations", "operations", running_only=True, page_size=1000), providers, now
+            )
+            if online:
+                yield from _asked_online(client, of.to_ask(providers, sessions, config))
+    except LightfastError as error:
+        yield checks.Finding(checks.WARN, f"the daemon could not be asked about AI services: {error.message}")
+
+
+def _asked_online(client: Client, names: Sequence[str]) -> Iterator[checks.Finding]:
+    """Ask the services with these names, all side by side."""
+    from lightfast.app.cli.gateway_checks import check_answers
+
+    def ask(name: str) -> list[checks.Finding]:
+        try:
+            found = client.call_json("GenerationService.CheckProvider", {"provider": name}, ONLINE_BUDGET)
+        except LightfastError as error:
+            return [checks.Finding(checks.BAD, f"{name} does not answer as it should", error.message)]
+        return list(check_answers(name, found.get("sessions", [])))
+
+    asked = [_Aside(name, partial(ask, name)) for name in names]
+    for each in asked:
+        yield from each.findings("", ONLINE_BUDGET)
+
+
+def _setting(config: dict[str, Any], key: str, usual: str = room_checks.CORE_EMBEDDER) -> str:
+    for row in config.get("settings", []):
+        if row.get("key") == key:
+            return str(row.get("value", "")).strip('"')
+    return usual
 
 
 class _Aside(Generic[T]):
@@ -121,9 +241,9 @@ class _Aside(Generic[T]):
             raise self._error
         return self._found
 
-    def findings(self: _Aside[list[checks.Finding]], nothing: str) -> list[checks.Finding]:
+    def findings(self: _Aside[list[checks.Finding]], nothing: str, budget: float = BUDGET) -> list[checks.Finding]:
         """Return the findings that the work gave, or one: that there is *nothing*, or that it took too long."""
-        found = self.result()
+        found = self.result(budget)
         if found is None:
             what = f"{self._what} could not be looked at in time"
             return [checks.Finding(checks.WARN, what, "try again when the machine is quiet")]

@@ -1,4 +1,4 @@
-"""The second half of the demo: a third application, one timeline, and what a show needs."""
+"""The second part of the demo: a third application, one timeline, and what a show needs."""
 
 from __future__ import annotations
 

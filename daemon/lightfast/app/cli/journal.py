@@ -104,6 +104,20 @@ def list_recordings() -> None:
     )
 
 
+@record.command("pack")
+def pack_recording(
+    name: str,
+    hz: Annotated[
+        float, typer.Option(help="Keep at most so many samples a second of each signal; 0: all. State is always kept.")
+    ] = 0.0,
+) -> None:
+    """Pack a recording into a fraction of its bytes; it is replayed as before."""
+    with CURRENT.client() as client:
+        before = _find(client, name)
+        message = client.call_json("ShowService.PackRecording", {"name": name, "hz": hz}, 600)
+    CURRENT.show(message, lambda found: say(f"{name}: {_size(before)}, now {_size(found['recording'])}"))
+
+
 @record.command("show")
 def show_recording(name: str) -> None:
     """Show one recording."""

@@ -20,7 +20,10 @@ def main() -> None:
 
         position = sys.argv.index(_SERVE)
         sys.exit(serve(sys.argv[1:position] + sys.argv[position + 1 :]))
-    sys.exit(_run())
+    try:
+        sys.exit(_run())
+    except KeyboardInterrupt:  # while it was still being loaded: later ones are caught below
+        sys.exit(130)
 
 
 def _run() -> int:
@@ -28,7 +31,7 @@ def _run() -> int:
     from typer.exceptions import TyperException
 
     from lightfast.app.cli.root import root
-    from lightfast.app.cli.session import EXIT_FAILED, exit_code, fail
+    from lightfast.app.cli.session import EXIT_FAILED, EXIT_USAGE, exit_code, fail
     from lightfast.core.errors import LightfastError
 
     try:
@@ -44,9 +47,15 @@ def _run() -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # `lightfast watch | head`: the reader has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _seen_enough()
+    except SystemExit as end:
+        # Of a pipe that breaks while a command prints, Typer makes an exit of its own.
+        if isinstance(end.__context__, BrokenPipeError):
+            return _seen_enough()
+        raise
+    except UnicodeDecodeError as error:
+        fail(f"lightfast: the input is not valid UTF-8 at byte {error.start}: convert it first")
+        return EXIT_USAGE
     except OSError as error:
         told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         fail(f"lightfast: {told}")
@@ -55,6 +64,15 @@ def _run() -> int:
         show = getattr(error, "show", None)
         show() if show else fail(f"lightfast: {error}")
         return int(error.exit_code)
+
+
+def _seen_enough() -> int:
+    """End well: `lightfast watch | head`, and the reader has seen enough."""
+    stdout = sys.__stdout__
+    if stdout is not None:
+        sys.stdout = stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+    return 0
 
 
 def _hoisted(arguments: list[str]) -> list[str]:

@@ -11,23 +11,49 @@ import typer
 from lightfast import __version__
 from lightfast.app.cli import (
     admin,
+    archive,
+    batches,
+    collecting,
     conflicts,
     context,
     declare,
     demo,
+    desk,
     doctor,
+    happenings,
+    importing,
+    jobs,
     journal,
+    keys,
     links,
     local,
     making,
+    mcp,
+    memory,
+    models,
+    operations,
     osc,
+    past,
+    planning,
+    prompts,
+    providers,
+    runs,
+    scenes,
     showmode,
+    spending,
     transport,
+    undoing,
+    upkeep,
+    views,
+    workflow,
+    workspaces,
 )
+from lightfast.app.cli.panels import DAEMON, Grouped, panel_of
 from lightfast.app.cli.session import CURRENT
 
 root = typer.Typer(
     name="lightfast",
+    cls=Grouped,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="One shared, revisioned memory for every creative application on the desk.",
@@ -74,26 +100,64 @@ def options(
 
 for room in (
     context.app,
+    past.app,
+    undoing.app,
     declare.app,
     making.app,
+    batches.app,
+    operations.app,
+    spending.app,
+    models.app,
     admin.app,
     local.app,
     doctor.app,
     demo.app,
     showmode.app,
     journal.app,
+    memory.app,
+    mcp.app,
+    happenings.app,
+    importing.app,
+    views.app,
+    desk.app,
+    upkeep.app,
+    runs.app,
+    planning.app,
 ):
     root.registered_commands += room.registered_commands
 root.add_typer(conflicts.apps, name="apps")
+root.add_typer(archive.archive, name="archive")
 root.add_typer(links.link, name="link")
+root.add_typer(batches.batch, name="batch")
+root.add_typer(collecting.gc, name="gc")
+root.add_typer(spending.budget, name="budget")
+root.add_typer(scenes.scene, name="scene")
+root.add_typer(workflow.workflow, name="workflow")
+root.add_typer(workflow.triggers, name="triggers")
+root.add_typer(runs.runs, name="runs")
 root.add_typer(transport.transport, name="transport")
 root.add_typer(showmode.show, name="show")
 root.add_typer(journal.record, name="record")
+root.add_typer(memory.memory, name="memory")
+root.add_typer(operations.operation, name="operation")
+root.add_typer(prompts.prompts, name="prompts")
+root.add_typer(keys.key, name="key")
+root.add_typer(providers.providers, name="providers")
 root.add_typer(admin.token, name="token")
 root.add_typer(admin.plugins, name="plugins")
 root.add_typer(osc.osc, name="osc")
+root.add_typer(upkeep.backup, name="backup")
+root.add_typer(jobs.jobs, name="jobs")
+root.add_typer(workspaces.workspaces, name="workspaces")
+root.add_typer(workspaces.projects, name="projects")
+root.add_typer(workspaces.tasks, name="tasks")
+
+for command in root.registered_commands:
+    command.rich_help_panel = panel_of(str(command.name or getattr(command.callback, "__name__", "")))
+for group in root.registered_groups:
+    group.rich_help_panel = panel_of(str(group.name))
 
 
-@root.command()
+@root.command(rich_help_panel=DAEMON)
 def serve() -> None:
     """Run the daemon (the same as lightfastd; see lightfastd --help)."""

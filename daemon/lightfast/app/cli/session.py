@@ -63,7 +63,7 @@ class Session:
     def show(self, message: dict[str, Any], render: Callable[[dict[str, Any]], None]) -> None:
         """Print *message*: as one line of JSON if asked, else by *render*."""
         if self.as_json:
-            print(json.dumps(message, ensure_ascii=False), flush=True)
+            print(json.dumps(message, ensure_ascii=False).translate(_UNSEEN_JSON), flush=True)
         else:
             render(message)
 
@@ -96,14 +96,24 @@ def arguments_told() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from None
 
 
+_UNSEEN = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(9), *range(11, 32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""Characters that command a terminal, or turn the order of what it shows: a text of others must do neither."""
+
+_UNSEEN_JSON = {code: f"\\u{code:04x}" for code in _UNSEEN if code > 31}
+"""The same in JSON, which spells out the others itself."""
+
+
 def say(text: str) -> None:
-    """Print a line for a person."""
-    print(text, flush=True)
+    """Print a line for a person; what would command their terminal is spelled out."""
+    print(text.translate(_UNSEEN), flush=True)
 
 
 def fail(text: str) -> None:
-    """Print a line of trouble."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line of trouble; what would command the terminal is spelled out."""
+    print(text.translate(_UNSEEN), file=sys.stderr, flush=True)
 
 
 def hush() -> None:
@@ -137,7 +147,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
     ]
     bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     head = _line(columns, widths)
-    say(f"\x1b[1m{head}\x1b[0m" if bold else head)
+    print(f"\x1b[1m{head}\x1b[0m" if bold else head, flush=True)
     for row in listed:
         say(_line(row, widths))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightfast.app.cli.acting import APP_STATE_LIVE, FOLLOWER, TEMPO, arrive, live, number, step
 from lightfast.app.cli.audience import Audience
 from lightfast.app.cli.encore import Encore
+from lightfast.app.cli.errand import Errand
+from lightfast.app.cli.finale import Finale
+from lightfast.app.cli.gallery import Gallery
 from lightfast.app.cli.local import load_plugins
 from lightfast.app.cli.session import say
 from lightfast.app.cli.stage import Stage, free_udp_port, wait_for
@@ -60,7 +63,12 @@ class Show:
             self.undo(client)
             encore = Encore(self.stage, self.plugins, client, self.pd_port)
             encore.play()
-            self.left_out = encore.left_out
+            gallery = Gallery(self.stage, client)
+            gallery.play()
+            errand = Errand(self.stage, client, renders=self.real_blender)
+            errand.play()
+            Finale(self.stage, client, self._others_off(players=())).play()
+            self.left_out = [*encore.left_out, *gallery.left_out, *errand.left_out]
             last = client.set("/demo/done", value=True).revision
             say(f"• somebody watched all this over gRPC: {audience.report(last)}")
 
@@ -101,9 +109,9 @@ class Show:
             )
             self._listening(reply)
 
-    def _others_off(self) -> list[str]:
+    def _others_off(self, players: Sequence[str] = PLAYERS) -> list[str]:
         found = [plugin.name for plugin in self.plugins.records() if f"bridge:{plugin.name}" in plugin.brings]
-        return [f"plugins.{name}.enabled=false" for name in found if name not in PLAYERS]
+        return [f"plugins.{name}.enabled=false" for name in found if name not in players]
 
     def _listening(self, reply: int) -> None:
         """Wait until the daemon hears Live, or cannot because somebody has taken the port."""
@@ -264,6 +272,6 @@ class Show:
         say("  lightfast watch '//tempo' '//bpm'")
         say(f"  lightfast set {TEMPO} 140")
         say("  lightfast get '/blender//'")
-        say("  lightfast apps invoke /blender create_object kind=SPHERE")
+        say("  lightfast apps invoke /blender create_object kind=uv_sphere")
         say("  lightfast history --limit 5")
         say(f"Turn the knob in Live from any OSC tool: {TURN} FLOAT to UDP 127.0.0.1:{self.live_port}")

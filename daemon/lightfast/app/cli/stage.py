@@ -88,7 +88,7 @@ class Stage:
                     return found
             return None
 
-        wait_for(ready, "the start of the daemon", 20)
+        wait_for(ready, "the start of the daemon", 60)
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
@@ -101,10 +101,14 @@ class Stage:
         for _, process in reversed(self._running):
             if process.poll() is None:
                 process.terminate()
+        killed = []
         for _, process in reversed(self._running):
             try:
                 process.wait(8)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(5)
+                killed.append(process)
+        for process in killed:  # all were told: one that takes its time does not leave another behind
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
         self._running.clear()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
 from lightfast.core.clock import SYSTEM, Clock
+from lightfast.core.config import is_loopback
 from lightfast.core.errors import LightfastError
 from lightfast.core.tasks import TaskGroup
 from lightfast.engine.apps.registry import AppRegistry
@@ -24,8 +26,10 @@ FIRST_PAUSE = 0.5
 """Seconds before a bridge that failed is started again; each failure in a row doubles them."""
 LONGEST_PAUSE = 10.0
 """The most seconds between two starts."""
-STOP_BUDGET = 2.0
-"""Seconds a bridge has to end when it is cancelled."""
+STOP_BUDGET = 4.8
+"""Seconds a bridge has to end when it is cancelled: an MCP server that heeds nothing is killed after 4.5."""
+REMOTE = "remote"
+"""The capability of an application that runs on another machine."""
 HEALTHY_AFTER = 30.0
 """Seconds after which a bridge that fails is taken as a new failure, not one in a row."""
 
@@ -59,11 +63,14 @@ class Host:
         self._osc = osc
         self._kind = kind
         self._sessions: list[Session] = []
+        self._far = not is_loopback(str(config.get("host", "") or "localhost"))
         # Those that are open: the loop holds them. One that the bridge has closed and let go of is gone from here.
         self._senders: weakref.WeakSet[OscSender | OscServer] = weakref.WeakSet()
 
     def hello(self, hello: Hello, channel: AppChannel) -> Session:
-        """Join an application."""
+        """Join an application; one that is spoken to on another machine has the capability `remote`."""
+        if self._far:
+            hello = replace(hello, capabilities=hello.capabilities | {REMOTE})
         try:
             session = self._registry.hello(hello, channel, transport=hello.transport)
         except LightfastError as error:
@@ -82,6 +89,7 @@ class Host:
         receive: Callable[[list[OscMessage]], None],
     ) -> OscSender:
         """Open a UDP socket, which is closed with the bridge."""
+        self._far = self._far or not is_loopback(remote[0])
         sender = await self._osc.open(remote, local, receive)
         self._senders.add(sender)
         return sender

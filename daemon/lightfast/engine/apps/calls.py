@@ -27,6 +27,8 @@ MAX_TIMEOUT = 3600.0
 """The most seconds a command may be given."""
 MAX_CALLS = 64
 """The most commands under way in one application."""
+BEGUN = "begun"
+"""What an application that went away was doing, in the metadata of the error: whether it did it is not known."""
 GROUP_GRACE = 0.25
 """Seconds after a command in which what the application reports still counts as its doing."""
 
@@ -72,7 +74,7 @@ class Calls:
         return ""
 
     async def invoke(
-        self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str
+        self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str, key: str = ""
     ) -> AsyncGenerator[Progress | Result, None]:
         """Run *command* and yield its progress, the latest one at a time, then its result.
 
@@ -91,7 +93,7 @@ class Calls:
         self._next_id += 1
         self._running[running.call_id] = running
         try:
-            self._send(Call(running.call_id, command.name, dict(arguments), timeout))
+            self._send(Call(running.call_id, command.name, dict(arguments), timeout, key))
             deadline = asyncio.get_running_loop().time() + timeout
             while not running.ended:
                 yield await _next_step(running, deadline)
@@ -142,18 +144,22 @@ class Calls:
             self._channel.cancel(running.call_id)
 
     def abandon(self, reason: str) -> None:
-        """End all commands: the application is gone."""
+        """End all commands: the application is gone, and what became of them is not known."""
         for running in self._running.values():
             message = f"{self._mount} went away during {running.command!r}: {reason}"
-            running.end(Unavailable(message, reason="APP_GONE"))
+            running.end(Unavailable(message, reason="APP_GONE", metadata={BEGUN: running.command}))
 
 
 async def _next_step(running: _Running, deadline: float) -> Progress | Result:
     """Return the next news of a command; raise its failure, or `TimeoutError` at *deadline*."""
     while True:
         # The clock is bounded here and not around the generator: a bound there would hit its consumer.
-        async with asyncio.timeout_at(deadline):
-            await running.news.wait()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await running.news.wait()
+        except TimeoutError:
+            if not running.news.is_set():  # else it came just as the deadline struck, and counts
+                raise
         latest, running.latest = running.latest, None
         if latest is not None:
             return latest

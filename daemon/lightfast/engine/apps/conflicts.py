@@ -9,10 +9,10 @@ value, or a newer wish for the path, answers it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lightfast.context.entry import Delete, Entry, Set
+from lightfast.context.entry import Delete, Entry, Set, Status
 from lightfast.core.clock import Clock
 from lightfast.core.ids import new_id
 from lightfast_link.path import is_under, join
@@ -25,6 +25,8 @@ MAX_CONFLICTS = 1000
 
 Questions do not count: there is at most one for each path.
 """
+MAX_TOLD = 50_000
+"""Of so many paths it is remembered which wish was recorded last, so that its deletion is not recorded again."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Conflicts:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: list[str] = []
+        self._told: dict[str, int] = {}
         self._asked: dict[str, Asked] = {}
         self._not_there: dict[str, int] = {}
 
@@ -81,9 +84,35 @@ class Conflicts:
         target = join(ROOT, new_id("conflict"))
         writes: list[Set | Delete] = [Set(target, body)]
         self._kept.append(target)
+        if wished is not None:
+            self._told[path] = revision
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
         while len(self._kept) > MAX_CONFLICTS:
             writes.append(Delete(self._kept.pop(0)))
         return writes
+
+    def went(self, entry: Entry | None, records: Callable[[], Iterable[Entry]]) -> list[Set | Delete]:
+        """Return the writes that record a wish which was at *entry* when the application deleted that.
+
+        It was committed while the report was queued. There is nothing to write where *records* tell of it already.
+        """
+        if entry is None or entry.status is not Status.PENDING or entry.value is None:
+            return []
+        told = self._told.pop(entry.path, -1)
+        if told >= entry.revision:
+            return []
+        for body in [record.value for record in records()] if told >= 0 else ():
+            if isinstance(body, dict) and body.get("path") == entry.path and body.get("wished") == entry.value:
+                return []
+        return self.record(
+            entry.path,
+            wished=entry.value,
+            reported=None,
+            origin=entry.origin,
+            revision=entry.revision,
+            reason=f"{entry.path} was deleted in the application",
+        )
 
     def ask(self, entry: Entry, wished: Value, reported: Value | None) -> tuple[Asked, list[Set | Delete]]:
         """Return the question which of two values holds at *entry*, and the writes that put it into the tree."""
@@ -175,3 +204,9 @@ class Conflicts:
         if reported is not None:
             body["reported"] = reported
         return body
+
+
+def shown(value: Value | None) -> str:
+    """Return a value as it stands in a reason: short."""
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from lightfast.context.entry import Entry, Event, EventType
 from lightfast.core.errors import Cancelled, FailedPrecondition
+from lightfast_link.value import Value
 
 MAX_STRUCTURE = 10_000
 """The most deletions and renames remembered for one application; beyond it, all is compared when the hold ends."""
@@ -36,33 +37,46 @@ class Hold:
         )
 
 
+def settles(event: Event) -> bool:
+    """Say whether *event* only commits what a signal holds since before: that was told as it was written."""
+    return event.entry.signal and event.previous is not None and event.previous.version == event.entry.version
+
+
 @dataclass(slots=True)
 class Waiting:
     """What the context wants of one application while it is held, in bounds.
 
-    Of wishes only the paths are kept, with the revision of the last one: the values are in the tree. Deletions
-    and renames are kept as they came, up to `MAX_STRUCTURE`; beyond it *overflowed* says that only a comparison
-    with the application can tell.
+    Of wishes only the paths are kept, with the revision of the last one: the values are in the tree. Not so those of
+    signals, of which the tree shows what the application reports meanwhile. Deletions and renames are kept as they
+    came, up to `MAX_STRUCTURE`; beyond it *overflowed* says that only a comparison with the application can tell.
     """
 
     paths: dict[str, int] = field(default_factory=dict)
-    signals: dict[str, None] = field(default_factory=dict)
+    signals: dict[str, Value | None] = field(default_factory=dict)
     structure: list[Event] = field(default_factory=list)
     later: list[Callable[[], None]] = field(default_factory=list)
     overflowed: bool = False
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Remember *events*, which would have become wishes."""
+    def take(self, events: Iterable[Event], own: str = "") -> None:
+        """Remember *events*, which would have become wishes; those of the application, *own*, only rename some."""
         for event in events:
             entry = event.entry
+            if event.type is EventType.MOVE and event.source in self.paths:
+                self.paths[entry.path] = self.paths.pop(event.source)
+            if event.type is EventType.MOVE and event.source in self.signals:
+                self.signals[entry.path] = self.signals.pop(event.source)
+            if entry.origin == own:
+                continue
             if event.type is not EventType.SET:
                 if len(self.structure) < MAX_STRUCTURE:
                     self.structure.append(event)
                 else:
                     self.overflowed = True
+            elif settles(event):
+                continue  # it went out before the hold, or waits here already
             elif entry.signal:
                 self.signals.pop(entry.path, None)
-                self.signals[entry.path] = None
+                self.signals[entry.path] = entry.value
             else:
                 self.paths[entry.path] = entry.revision
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import TypeVarTuple
 
 import msgspec
 from msgspec import UNSET
 
-from lightfast.context.entry import Delete, Entry, EventType, Move, Mutation, Report, Status
+from lightfast.context.entry import Delete, Entry, Event, EventType, Move, Mutation, Report, Status
 from lightfast.core.errors import Exhausted
 from lightfast.engine.apps.desk import Desk
 from lightfast.engine.apps.incoming import Incoming, absolute
@@ -20,15 +23,18 @@ from lightfast.engine.apps.recorder import Recorder
 from lightfast.engine.apps.renames import Rename
 from lightfast.engine.apps.resync import Mode, Plan, mode_of, plan
 from lightfast.engine.apps.settings import AppSettings
+from lightfast.engine.apps.wishes import Flight
 from lightfast.sdk import Change, Hello
 from lightfast_link.path import is_under
+from lightfast_link.value import Value
 
+Args = TypeVarTuple("Args")
 MAX_COLLECTED = 1_000_000
 """The most paths of one full report."""
 MAX_LOOKED_UP = 1000
 """The most paths of a report that are looked up in the history; with more, it is another document in all but name."""
 MAX_HELD = 200_000
-"""The most reports held back while the comparison is committed."""
+"""The most reports and answers held back while the comparison is committed."""
 
 
 class Join:
@@ -43,9 +49,11 @@ class Join:
         recorder: Recorder,
         incoming: Incoming,
         outgoing: Outgoing,
+        *,
+        take: Callable[[Sequence[tuple[str, Change]]], None],
         progress: Callable[[str], None],
     ) -> None:
-        """*progress* is told in words what is being waited for."""
+        """*take* gets the reports that were held back, *progress* is told in words what is being waited for."""
         self._desk = desk
         self._mount = mount
         self._origin = "app:" + mount[1:]
@@ -54,14 +62,18 @@ class Join:
         self._recorder = recorder
         self._incoming = incoming
         self._outgoing = outgoing
+        self._take = take
         self._progress = progress
         self._collected: dict[str, Change] = {}
-        self._held: list[tuple[str, Change]] = []
+        self._held: list[tuple[str, Change] | Callable[[], None]] = []
         self._news = asyncio.Event()
         self._report_ended = False
         self._restoring: set[str] = set()
         self._absent: set[str] = set()
         self._restored = asyncio.Event()
+        self._compared = -1
+        self._meanwhile: list[Event] = []
+        self._followed: list[tuple[str, str]] = []
         self.listening = False
         self.flowing = False
         self.lost: list[str] = []
@@ -77,25 +89,56 @@ class Join:
         if len(self._collected) > MAX_COLLECTED or len(self._held) > MAX_HELD:
             raise Exhausted(f"{self._mount} reports more than can be compared", reason="REPORT_TOO_LARGE")
 
+    def in_turn(self, answer: Callable[[*Args], None], *args: *Args) -> None:
+        """Call *answer*, the end of a wish; after the reports that came before it, where those are held back.
+
+        An application that tells an older value and then the one that was wished would else end at the older one.
+        """
+        if self.flowing:
+            answer(*args)
+        else:
+            self._held.append(partial(answer, *args))
+
     def synced(self) -> None:
         """Take the end of the full report."""
         self._report_ended = True
         self._news.set()
 
-    def answered(self, path: str, took: bool, reason: str) -> None:
+    def answered(self, flight: Flight, took: bool, reason: str) -> None:
         """Take the end of a wish; one that was put back and is refused is lost."""
+        path = flight.path
         if path not in self._restoring:
             return
         self._restoring.discard(path)
         if not took:
             self.lost.append(path)
-            if path in self._absent:
+            if path in self._absent and flight.reported is None:  # else it has it by now, with another value
                 self._recorder.add(Delete(path), origin=self._origin, label=f"lost: {reason}")
         if not self._restoring:
             self._restored.set()
 
+    def renamed(self, source: str, target: str) -> None:
+        """Follow a subtree that was renamed: what was put back is answered by its new name."""
+        if not self.flowing:
+            self._followed.append((source, target))
+        self._absent = {path for path in self._absent if not is_under(path, target)}
+        for paths in (self._restoring, self._absent):
+            for path in [path for path in paths if is_under(path, source)]:
+                paths.discard(path)
+                paths.add(target + path[len(source) :])
+
+    def see(self, events: Sequence[Event]) -> None:
+        """Take note of what others delete and rename before it is compared, and of what needs no answer any more."""
+        if not self.listening:
+            self._meanwhile += [each for each in events if each.type is not EventType.SET]
+        if self._restoring:
+            self._restoring.difference_update([each.entry.path for each in events if each.type is EventType.DELETE])
+            if not self._restoring:
+                self._restored.set()
+
     async def run(self) -> None:
         """Return when the application is in step."""
+        await self._desk.store.cache.hold(self._mount)
         complete = await self._full_report()
         mounts = self._desk.mounts
         mode = mode_of(
@@ -106,6 +149,9 @@ class Join:
         )
         back = await self._renamed(mode)
         deleted = await self._deleted() if mode is Mode.DAEMON else []
+        self._desk.bus.flush()  # all that is in the tree has come by now, too
+        moved = self._changed_meanwhile(deleted)
+        self._compared = self._desk.store.revision
         entries = self._desk.store.select(self._mount + "//")
         made = plan(
             mode,
@@ -120,17 +166,33 @@ class Join:
         self.lost.extend(made.lost)
         self._absent = made.absent
         self._restoring = {report.path for report in made.restored} | {rename.target for rename in back}
-        await self._write(made, back)
+        await self._write(made, back, moved)
+        await self._commit(self._gone_before(made.restored), DAEMON, f"put back into {self._mount}")
         await self._desk.mounts.remember(claim_of(self._hello, self._mount))
-        if made.signals:
-            self._outgoing.signals(made.signals)
+        if signals := [each for each in made.signals if self._holds(*each)]:  # else a newer one went out meanwhile
+            self._outgoing.signals(signals)
         self._outgoing.delete(deleted)
-        self.flowing = True
-        held, self._held = self._held, []
-        self._incoming.take(held)
+        self._take_held()
         if self._restoring:
             self._progress(f"putting back {len(self._restoring)} values")
             await self._restored.wait()
+        self._absent.clear()
+
+    def _holds(self, path: str, value: Value) -> bool:
+        entry = self._desk.store.get(path)
+        return entry is not None and entry.value == value
+
+    def _take_held(self) -> None:
+        """Take what came while the comparison was committed, in the order it came, and let all flow from then on."""
+        while self._held:  # what is answered here may make some channels report at once, which is later than the rest
+            held, self._held = self._held, []
+            for answers, together in groupby(held, key=callable):
+                if answers:
+                    for answer in together:
+                        answer()  # type: ignore[operator]
+                else:
+                    self._take(list(together))  # type: ignore[arg-type]
+        self.flowing = True
 
     def _collect(self, path: str, change: Change) -> None:
         if change.moved_from:
@@ -164,7 +226,8 @@ class Join:
             page = await self._desk.store.history(path, page_size=1)
             for event in page.transactions[0].events if page.transactions else ():
                 gone = event.type is EventType.DELETE and event.entry.path == path
-                if gone and event.entry.origin not in {self._origin, DAEMON}:
+                # It may have been deleted there meanwhile, too: reports still come.
+                if gone and event.entry.origin not in {self._origin, DAEMON} and path in self._collected:
                     change = self._collected.pop(path)
                     deleted.append(msgspec.structs.replace(event.entry, value=change.value, reported=change.value))
         return deleted
@@ -201,7 +264,41 @@ class Join:
             )
         return [*writes, Move(renamed.here, renamed.there)]
 
-    async def _write(self, made: Plan, back: list[Rename]) -> None:
+    def _changed_meanwhile(self, deleted: list[Entry]) -> list[Event]:
+        """Bring the report in line with what others did since the application said hello: that is for it to do yet.
+
+        Adds to *deleted*, and returns the renames.
+        """
+        moved: list[Event] = []
+        meanwhile, self._meanwhile = self._meanwhile, []
+        for event in meanwhile:
+            path = event.source or event.entry.path
+            if event.entry.origin in {self._origin, DAEMON} or path not in self._collected:
+                continue
+            if event.type is EventType.DELETE and self._desk.store.get(path) is None:
+                value = self._collected.pop(path).value
+                deleted.append(msgspec.structs.replace(event.entry, value=value, reported=value))
+            elif event.type is EventType.MOVE and event.entry.path not in self._collected:
+                moved.append(event)
+        for rename in self._outgoing.renames_of(moved):
+            self._collect(rename.target, Change("", None, moved_from=rename.source[len(self._mount) :]))
+        return moved
+
+    def _gone_before(self, restored: Sequence[Report]) -> list[Mutation]:
+        """Return those of *restored* again that somebody renamed while they were committed, by their new names."""
+        again: list[Mutation] = []
+        for report in restored:
+            path = report.path
+            for source, target in self._followed:
+                if is_under(path, source):
+                    path = target + path[len(source) :]
+            if self._desk.store.get(path) is None:
+                self._restoring.discard(path)  # deleted: nothing is left to be answered
+            elif path != report.path:
+                again.append(msgspec.structs.replace(report, path=path))
+        return again
+
+    async def _write(self, made: Plan, back: list[Rename], moved: list[Event]) -> None:
         taken: list[Mutation] = [*made.taken]
         taken += [Delete(path) for path in made.gone]
         for old in made.overwritten:
@@ -215,6 +312,7 @@ class Join:
             )
         taken += self._questions(made)
         await self._commit(taken, self._origin, f"{self._mount} reported everything")
+        self._outgoing.wish(moved)
         self._outgoing.rename(back)  # before the values, which go by the new names
         await self._commit(list(made.restored), DAEMON, f"put back into {self._mount}")
 
@@ -242,7 +340,7 @@ class Join:
             if not done.done():  # the application may have left meanwhile
                 done.set_result(revision)
 
-        self._recorder.add_together(mutations, origin=origin, label=label, flushed=flushed)
+        self._recorder.add_together(mutations, origin=origin, label=label, compared=self._compared, flushed=flushed)
         await done
 
     def _writable(self, path: str) -> bool:

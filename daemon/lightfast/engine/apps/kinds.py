@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from lightfast.engine.apps.diagnosis import of_bridge
-from lightfast.sdk import Bridge, Command, Finding, Parameter, Timeline
+from lightfast.sdk import Bridge, Command, Dialect, Finding, Parameter, Term, Timeline
 from lightfast_link.path import encode_segment
 
 PATIENCE_S = 10.0
@@ -30,6 +30,16 @@ class Kind:
         """Return the kind of *bridge*, which serves an instance for each of *tables*."""
         return cls(tuple(bridge.parameters()), tuple(bridge.commands()), bridge.timeline, bridge, tuple(tables))
 
+    @property
+    def dialect(self) -> Dialect | None:
+        """Return how it says what others say, too; what its timeline says of that included."""
+        known = self.bridge.dialect if self.bridge is not None else None
+        if self.timeline is None:
+            return known
+        said = {term.concept for term in known.terms} if known is not None else set()
+        more = tuple(term for term in _timed(self.timeline) if term.concept not in said)
+        return replace(known, terms=known.terms + more) if known is not None else Dialect(more)
+
     async def diagnose(self, mounts: Collection[str], deadline: float) -> list[Finding]:
         """Return what the bridge finds on the way to the instances at *mounts*, or to all where it knows none of them.
 
@@ -41,6 +51,19 @@ class Kind:
         named = [table for table in self.tables if "/" + encode_segment(str(table.get("name") or kind)) in mounts]
         looks = await asyncio.gather(*[of_bridge(self.bridge, table, deadline) for table in named or self.tables])
         return [finding for findings in looks for finding in findings]
+
+
+def _timed(timeline: Timeline) -> Iterator[Term]:
+    """Yield the concepts that *timeline* tells."""
+    rate = "sample_rate" if timeline.unit == "samples" else "frame_rate"
+    for concept, path, unit in (
+        ("playing", timeline.playing, ""),
+        ("position", timeline.position, timeline.unit),
+        ("tempo", timeline.tempo, "time.bpm"),
+        (rate, timeline.rate, "time.freq"),
+    ):
+        if path:
+            yield Term(concept, (path,), unit)
 
 
 NOTHING = Kind()

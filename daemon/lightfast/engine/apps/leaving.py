@@ -18,18 +18,22 @@ LEAVE_BUDGET = 10.0
 
 
 async def leave(store: Store, recorder: Recorder, mount: str, reason: str) -> None:
-    """Commit what *recorder* holds and show the settled entries of *mount* as stale, within `LEAVE_BUDGET`."""
+    """Commit what *recorder* holds and show the settled entries of *mount* as stale, within `LEAVE_BUDGET`.
+
+    From then on its values stay in memory only as long as there is room.
+    """
     why = f"{mount} is away: {reason}"
     try:
         async with asyncio.timeout(LEAVE_BUDGET):
             await recorder.drained()
             stale: list[Mutation] = [
                 Report(entry.path, Status.STALE, reason=why)
-                for entry in store.select(mount + "//")
+                for entry in store.resident(mount + "//")
                 if entry.status is Status.SETTLED
             ]
             if stale:
-                recorder.add_together(stale, origin=DAEMON, label=why)
+                recorder.add_together(stale, origin=DAEMON, label=why, compared=store.revision)
                 await recorder.drained()
     except TimeoutError:
         log.exception("the last reports of an application are not committed", mount=mount)
+    await store.cache.release(mount)

@@ -35,6 +35,8 @@ class LinkCalls:
             "arguments": {name: to_json(value) for name, value in call.arguments.items()},
             "timeout": call.timeout,
         }
+        if call.key:
+            header["key"] = call.key
         try:
             self._send(Frame("command", header))
         except FrameError as error:

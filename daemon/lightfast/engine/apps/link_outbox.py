@@ -61,7 +61,9 @@ class LinkOutbox:
                     self._signals[wish.path] = wish
                 else:
                     self.dropped_signals += 1
-            elif len(self._waiting) >= MAX_WAITING:
+                continue
+            self._signals.pop(wish.path, None)  # older, and it would get out later
+            if len(self._waiting) >= MAX_WAITING:
                 reason = f"the application does not keep up: {MAX_WAITING + len(self.open)} wishes wait for it"
                 self.refused.append((wish.wish_id, reason))
             else:

@@ -9,17 +9,21 @@ from itertools import groupby
 from msgspec import UNSET
 
 from lightfast.context.entry import Delete, Entry, Event, EventType, Mutation, Report, Status
+from lightfast.engine.apps.conflicts import ROOT as CONFLICTS
+from lightfast.engine.apps.conflicts import shown
 from lightfast.engine.apps.desk import Desk
-from lightfast.engine.apps.hold import Waiting
+from lightfast.engine.apps.doubt import Doubt
+from lightfast.engine.apps.hold import Waiting, settles
+from lightfast.engine.apps.incoming import Incoming
 from lightfast.engine.apps.recorder import Recorder
-from lightfast.engine.apps.renames import Rename, Renames
+from lightfast.engine.apps.renames import MARK, Rename, Renames
 from lightfast.engine.apps.wishes import Flight, Wishes, same
 from lightfast.sdk import AppChannel, Wish
 from lightfast_link.path import is_under
 from lightfast_link.value import Value
 
-Answered = Callable[[str, bool, str], None]
-"""Told of each state wish that came to an end: its path, whether the application took it, why not."""
+Answered = Callable[[Flight, bool, str], None]
+"""Told of each state wish that came to an end: whether the application took it, why not."""
 
 
 class Outgoing:
@@ -29,45 +33,37 @@ class Outgoing:
         self,
         desk: Desk,
         mount: str,
-        origin: str,
         channel: AppChannel,
         wishes: Wishes,
         recorder: Recorder,
+        incoming: Incoming,
+        doubt: Doubt,
         *,
-        tolerance: Callable[[str], float],
-        forget: Callable[[str], None],
-        recording: Callable[[Report], None],
-        holds: Callable[[str, Value], bool],
         answered: Answered,
         unsure: Callable[[], None],
-        compare: Callable[[], None],
         renames: bool = False,
     ) -> None:
-        """*unsure* reads everything back, *compare* brings the tree in step with it, too.
-
-        *renames* says that the application carries renames out.
-        """
+        """*unsure* reads everything back; *renames* says that the application carries renames out."""
         self._desk = desk
         self._mount = mount
-        self._origin = origin
+        self._origin = "app:" + mount[1:]
         self._channel = channel
         self._wishes = wishes
         self._recorder = recorder
-        self._tolerance = tolerance
-        self._forget = forget
-        self._recording = recording
-        self._holds = holds
+        self._incoming = incoming
+        self._doubt = doubt
         self._answered = answered
         self._unsure = unsure
         self._deleted: dict[int, list[Entry]] = {}
-        self._renames = Renames(desk, mount, wishes, self._write_for, able=renames, compare=compare)
+        self._renames = Renames(desk, mount, wishes, self._write_for, able=renames, doubt=doubt)
         self._seen = 0
         self._waiting = Waiting() if desk.hold.reason else None
 
     def wish(self, events: Sequence[Event]) -> None:
         """Turn the events of one tick into wishes, in one batch and in their order; a hold keeps them back."""
         if self._waiting is not None:
-            self._waiting.take([event for event in events if event.entry.origin != self._origin])
+            self._waiting.take(events, self._origin)
+            self._renames.expect([event for event in events if event.entry.origin != self._origin])
             events = [event for event in events if event.entry.origin == self._origin]
         wishes: list[Wish] = []
         together: list[Event] = []  # neighbors of one type, so that an object goes or moves as a whole
@@ -77,9 +73,17 @@ class Outgoing:
                 wishes += self._wishes_of_structure(together)
                 together = []
             if own:
+                if event.type is not EventType.SET:
+                    self._doubt.crossed([event.entry])
+                if event.type is EventType.MOVE:
+                    self._wishes.has_moved(event.source, event.entry.path)
+                elif event.type is EventType.DELETE:
+                    for mutation in self._desk.conflicts.went(event.previous, self._records):
+                        self._write_for(mutation, event.entry.revision)
                 self._keep_pending(event)
             elif event.type is EventType.SET:
-                wishes += self._wishes_of(event.entry) if is_under(event.entry.path, self._mount) else []
+                if is_under(event.entry.path, self._mount) and not settles(event):
+                    wishes += self._wishes_of(event.entry)
             elif event.type is EventType.MOVE or is_under(event.entry.path, self._mount):
                 together.append(event)
         wishes += self._wishes_of_structure(together)
@@ -91,6 +95,10 @@ class Outgoing:
         if renames:
             self._channel.apply([self._renames.wish(rename) for rename in renames])
 
+    def renames_of(self, events: Sequence[Event]) -> list[Rename]:
+        """Return the renames that MOVE *events* amount to."""
+        return self._renames.of(events)
+
     @property
     def can_rename(self) -> bool:
         """Say whether the application carries renames out; while it is held, it cannot be asked to."""
@@ -98,14 +106,15 @@ class Outgoing:
 
     def hold(self) -> None:
         """Send nothing from now on: wishes stay pending."""
-        if self._waiting is None:
-            self._waiting = Waiting()
+        self._waiting = self._waiting or Waiting()
 
     def release(self, *, send: bool) -> bool:
         """End a hold and, with *send*, send what has waited; return false where only a comparison can tell what has."""
+        self._desk.bus.flush()  # what was committed or renamed at this very moment has waited, too
         waiting, self._waiting = self._waiting, None
         if waiting is None or not send:
             return True
+        self._wishes.expect_nothing()
         for later in waiting.later:
             later()
         wishes = []
@@ -113,24 +122,33 @@ class Outgoing:
             wishes += self._wishes_of_structure(list(together))
         pending = [entry for entry in self._below_mount() if entry.status is Status.PENDING]
         for entry in waiting.in_order(pending):
-            asked = self._desk.conflicts.asked(entry.path) is not None
+            # A question is answered by what was wished since it was asked.
+            asked = self._desk.conflicts.asked(entry.path) is not None and not waiting.revision(entry.path)
             flight = self._wishes.in_flight(entry.path)
             sent = flight is not None and flight.revision >= waiting.revision(entry.path)
-            if not (asked or sent or self._wishes.renaming(entry.path)):
+            # What is shown as pending only until its rename is answered is no wish for a value.
+            marked = self._wishes.renaming(entry.path) and not waiting.revision(entry.path)
+            if not (asked or sent or marked):
                 wishes += self._wishes_of(entry)
         now = self._desk.clock.monotonic()
-        for path in waiting.signals:
-            signal = self._desk.store.get(path)
-            if signal is not None and signal.value is not None:
-                wishes.append(self._signal(path, signal.value, now))
+        for path, value in waiting.signals.items():
+            if value is not None and self._desk.store.get(path) is not None:
+                wishes.append(self._signal(self._wishes.moving(path, now), value, now))
         if wishes:
             self._channel.apply(wishes)
         return not waiting.overflowed
 
-    def wished(self, path: str) -> int:
-        """Return the revision of the last wish for *path* that was sent or waits to be; 0 where there was none."""
-        held = self._waiting.revision(path) if self._waiting is not None else 0
-        return max(held, self._wishes.newest(path))
+    def newer(self, entry: Entry, revision: int) -> bool:
+        """Say whether *entry* is a wish from after *revision*: one sent, one that waits, or one yet to come by."""
+        if entry.status is not Status.PENDING or entry.status_reason.startswith(MARK):
+            return False
+        held = self._waiting.revision(entry.path) if self._waiting is not None else 0
+        coming = entry.origin != self._origin and entry.revision > max(revision, self._seen)
+        called_now = self._wishes.moving(entry.path, self._desk.clock.monotonic())  # its wishes go by that already
+        return coming or max(held, self._wishes.newest(entry.path), self._wishes.newest(called_now)) > revision
+
+    def _records(self) -> list[Entry]:
+        return self._desk.store.select(CONFLICTS + "//")
 
     def _below_mount(self) -> list[Entry]:
         return self._desk.store.select(self._mount + "//")
@@ -138,10 +156,23 @@ class Outgoing:
     def signals(self, values: Sequence[tuple[str, Value]]) -> None:
         """Send signal values, which nobody answers."""
         if self._waiting is not None:
-            self._waiting.signals.update(dict.fromkeys([path for path, _ in values]))
+            self._waiting.signals.update(values)
             return
         now = self._desk.clock.monotonic()
         self._channel.apply([self._signal(path, value, now) for path, value in values])
+
+    def on_the_way(self, values: Sequence[tuple[str, Value]]) -> bool:
+        """Send values that nobody answers on the way to others; return false while it is held.
+
+        A parameter that still waits for the answer to a wish is left out this time.
+        """
+        if self._waiting is not None:
+            return False
+        busy = self._wishes
+        free = [each for each in values if busy.in_flight(each[0]) is None and not busy.renaming(each[0])]
+        if free:
+            self.signals(free)
+        return True
 
     def unsent(self, entry: Entry) -> bool:
         """Say whether *entry* is a wish that was committed, but whose event has not come by yet."""
@@ -169,12 +200,24 @@ class Outgoing:
         if flight is not None and flight.moved_from:
             self.settled(flight, None)
             return
-        if flight is None or self._wishes.in_flight(flight.path) is not None:
-            return  # superseded, or late, and a newer one is on its way
-        self._forget(flight.path)  # what was reported before is older than this answer
+        if flight is None:
+            return
+        newer = self._wishes.in_flight(flight.path)
+        if newer is not None:
+            newer.before = flight.value if value is None else value
+        if newer is not None or flight.superseded:
+            return  # or late, and a newer one is on its way
+        self._incoming.forget(flight.path)  # what was reported before is older than this answer
         if not flight.echoed:
             self.settled(flight, flight.reported if value is None else value)
-        elif value is not None and not self._holds(flight.path, value):
+            if flight.renamed:
+                self._doubt.begin()  # it may have been carried out by a name that the application had given up
+            elif value is None and flight.reported is not None:
+                self._unsure()  # it may have been reported before the wish arrived
+        elif value is None:
+            if flight.value is not None and not self._incoming.holds(flight.path, flight.value):
+                self._unsure()
+        elif not self._incoming.holds(flight.path, value):
             # What was taken for the echo was a change of the application's own, made before the wish reached it.
             self._write(Report(flight.path, Status.SETTLED, reported=value, value=value), flight)
 
@@ -189,27 +232,27 @@ class Outgoing:
         self._deleted.pop(flight.wish_id, None)
         if flight.moved_from:
             self._renames.settled(flight)
-            self._answered(flight.path, True, "")
+            self._answered(flight, True, "")
             return
         if flight.value is None:
             self._gone(flight)
-            self._answered(flight.path, True, "")
+            self._answered(flight, True, "")
             return
         reported = flight.value if held is None else held
         entry = self._desk.store.get(flight.path)
         if entry is not None and self.unsent(entry):
             # A newer wish is committed and about to be sent: only the report counts.
             self._write(Report(flight.path, Status.PENDING, reported=reported), flight)
-        elif same(flight.value, reported, self._tolerance(flight.path)):
+        elif same(flight.value, reported, self._incoming.tolerance(flight.path)):
             self._write(Report(flight.path, Status.SETTLED, reported=reported, value=flight.value), flight)
         else:
             self._changed(flight, reported)
-        self._answered(flight.path, True, "")
+        self._answered(flight, True, "")
 
     def reject(self, wish_id: int, reason: str) -> None:
         """Record that the application refused a wish."""
         flight = self._wishes.answer(wish_id)
-        if flight is None or flight.echoed:
+        if flight is None or flight.echoed or flight.superseded:
             return
         if flight.moved_from or self._wishes.in_flight(flight.path) is None:
             self.refused(flight, reason or "the application refused it and gave no reason")
@@ -217,31 +260,30 @@ class Outgoing:
     def refused(self, flight: Flight, reason: str, held: Value | None = None) -> None:
         """Record that *flight* failed; the wish stays visible, *held* is what the application has instead."""
         self._wishes.expire(flight)
+        held = flight.before if held is None else held
         if flight.moved_from:
-            self._answered(flight.path, False, reason)
+            self._answered(flight, False, reason)
             self._renames.refused(flight, reason)
             return
         deleted = self._deleted.pop(flight.wish_id, [])
         entry = self._desk.store.get(flight.path)
         if flight.value is None:
             self._bring_back(flight, deleted, reason)
-        elif entry is None:
+        elif entry is None and not (flight.renamed and self._recorder.backlog):  # else it is about to lie there
             self._conflict(flight, held, reason)
-        elif not self.unsent(entry):
+        elif entry is None or not self.unsent(entry):
             reported = UNSET if held is None else held
             self._write(
                 Report(flight.path, Status.REJECTED, value=flight.value, reported=reported, reason=reason), flight
             )
-        self._answered(flight.path, False, reason)
+        self._answered(flight, False, reason)
 
     def _wishes_of(self, entry: Entry) -> list[Wish]:
         now = self._desk.clock.monotonic()
-        path, value = entry.path, entry.value
+        path, value = self._wishes.moving(entry.path, now), entry.value
         if value is None:
             return []
         if entry.signal:
-            if entry.revision and self._wishes.last_sent(path) == value:
-                return []  # the settled value of a signal that was sent already
             if entry.status is Status.PENDING:  # an undo: nobody will answer it
                 self._recorder.add(Report(path, Status.SETTLED), origin=self._origin, cause=entry.revision)
             return [self._signal(path, value, now)]
@@ -249,12 +291,14 @@ class Outgoing:
             return []
         for mutation in self._desk.conflicts.answered(path):  # a newer wish says what the user wants
             self._recorder.add(mutation, origin=self._origin, cause=entry.revision)
-        self._forget(path)
+        said = self._incoming.forget(path)
         flight = self._wishes.send(path, value, entry.revision, now, origin=entry.origin)
+        flight.before = flight.before if said is None else said
+        flight.renamed = path != entry.path
         return [Wish(flight.wish_id, self._relative(path), value, entry.revision)]
 
     def _signal(self, path: str, value: Value, now: float) -> Wish:
-        self._forget(path)
+        self._incoming.forget(path)
         wish_id = self._wishes.send_signal(path, value, now)
         return Wish(wish_id, self._relative(path), value, 0, signal=True)
 
@@ -269,11 +313,14 @@ class Outgoing:
             gone = [event for event in events if event.entry.revision == revision]
             there = [event for event in gone if not self._desk.conflicts.never_there(event.entry)]
             entries = [event.previous or event.entry for event in there]
+            for mutation in [each for entry in entries for each in self._desk.conflicts.answered(entry.path)]:
+                self._write_for(mutation, revision)
             wishes += self._deletions(entries, revision, gone[0].entry.origin)
         return wishes
 
     def _deletions(self, entries: Sequence[Entry], revision: int, origin: str) -> list[Wish]:
         """Wish the deleted paths gone: an object whose entries are all gone as a whole, the rest one by one."""
+        self._doubt.crossed(entries, revision)
         objects: dict[str, list[Entry]] = {}
         for entry in entries:
             objects.setdefault(entry.object_id or entry.path, []).append(entry)
@@ -281,7 +328,7 @@ class Outgoing:
         wishes = []
         for together in objects.values():
             for root, gone in self._roots(together):
-                self._forget(root)
+                self._incoming.forget_below(root)
                 flight = self._wishes.send(root, None, revision, now, origin=origin)
                 self._deleted[flight.wish_id] = gone
                 wishes.append(Wish(flight.wish_id, self._relative(root), None, revision))
@@ -330,13 +377,13 @@ class Outgoing:
 
     def _bring_back(self, flight: Flight, deleted: list[Entry], reason: str) -> None:
         """Let the entries return: the application keeps what was to be deleted."""
-        for entry in deleted:
+        for entry in deleted if not flight.renamed else ():
             held = entry.value if entry.reported is None else entry.reported
             if held is not None and self._desk.store.get(entry.path) is None:
                 back = Report(entry.path, Status.SETTLED, reported=held, value=held, reason=reason)
                 self._write(back, flight)
         self._conflict(flight, None, f"not deleted: {reason}")
-        self._unsure()  # what was reported meanwhile did not count
+        self._doubt.begin()  # what was reported meanwhile did not count, and some of it may be gone or lie elsewhere
 
     def _relative(self, path: str) -> str:
         return path[len(self._mount) + 1 :]
@@ -346,11 +393,5 @@ class Outgoing:
 
     def _write_for(self, mutation: Mutation, cause: int) -> None:
         if isinstance(mutation, Report):
-            self._recording(mutation)
+            self._incoming.recording(mutation)
         self._recorder.add(mutation, origin=self._origin, cause=cause)
-
-
-def shown(value: Value | None) -> str:
-    """Return a value as it stands in a reason: short."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"

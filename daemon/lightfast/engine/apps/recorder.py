@@ -28,6 +28,8 @@ CROSSED_S = 0.002
 """Seconds until a report is tried again whose path someone else is writing."""
 MAX_CROSSED = 50
 """How often in a row."""
+_OF_WHAT_IS_THERE = frozenset({Status.PENDING, Status.STALE})
+"""A report with one of these says something of an entry, and brings none back that was deleted meanwhile."""
 RETRY_S = 1.0
 """Seconds between attempts while the store cannot write."""
 
@@ -44,6 +46,10 @@ class _Run:
     latest: dict[str, int] = field(default_factory=dict)
     flushed: list[Callable[[int], None]] = field(default_factory=list)
     sealed: bool = False
+    gone: set[str] = field(default_factory=set)
+    structural: bool = False
+    compared: int = -1
+    """The revision that sealed mutations were decided at; without one they give way to nothing."""
 
 
 class Recorder:
@@ -54,8 +60,8 @@ class Recorder:
     its own. A mutation that the store refuses is left out and named through *refused*; a store that
     cannot write is tried again and named through *trouble* (an empty text when it is over).
 
-    A report gives way to a wish that was acknowledged after it was queued: it then says what the
-    application holds, and the wish stays. What `add_together` queues was compared and does not give way.
+    A report gives way to a wish that was acknowledged after it was queued, or, where it is the outcome of a
+    comparison, after that: it then says what the application holds, and the wish stays.
     """
 
     def __init__(
@@ -65,10 +71,10 @@ class Recorder:
         *,
         refused: Callable[[Mutation, str], None],
         trouble: Callable[[str], None],
-        wished: Callable[[str], int] = lambda _: 0,
+        newer: Callable[[Entry, int], bool] = lambda _entry, _revision: False,
     ) -> None:
-        """*wished* gives the revision of the last wish that was sent for a path, 0 where there was none."""
-        self._wished = wished
+        """*newer* says whether an entry is a wish from after a revision."""
+        self._newer = newer
         self._store = store
         self._groups = groups
         self._refused = refused
@@ -92,7 +98,7 @@ class Recorder:
         """Queue one mutation; with *every* no other one is conflated with it. Raises `Exhausted` when it is full."""
         if self.backlog >= MAX_BACKLOG:
             raise Exhausted(f"{MAX_BACKLOG} changes of {origin} wait for the store", reason="REPORTS_TOO_FAST")
-        run = self._run(origin, cause, group, label)
+        run = self._run(origin, cause, group, label, apart=mutation.path if isinstance(mutation, Report) else "")
         if isinstance(mutation, Report):
             place = run.latest.get(mutation.path)
             if every and place is not None:
@@ -103,7 +109,12 @@ class Recorder:
                 return
             run.latest[mutation.path] = len(run.mutations)
         elif isinstance(mutation, (Move, Delete)):
-            run.latest.clear()
+            if gone := _speaks_of(mutation):
+                run.gone.add(gone)
+                run.latest.pop(gone, None)
+            else:
+                run.structural = True
+                run.latest.clear()
         run.mutations.append(mutation)
         self._queued()
 
@@ -115,10 +126,14 @@ class Recorder:
         cause: int = 0,
         group: str = "",
         label: str = "",
+        compared: int = -1,
         flushed: Callable[[int], None] | None = None,
     ) -> None:
-        """Queue mutations as one transaction of their own, or as few as hold them; *flushed* gets the last revision."""
-        run = _Run(origin, cause, group, label, list(mutations), sealed=True)
+        """Queue mutations as one transaction of their own, or as few as hold them; *flushed* gets the last revision.
+
+        With *compared*, the revision they were decided at, they give way to what was wished since.
+        """
+        run = _Run(origin, cause, group, label, list(mutations), sealed=True, compared=compared)
         if not mutations:
             raise ValueError("a transaction needs mutations")
         if flushed is not None:
@@ -139,17 +154,21 @@ class Recorder:
                 runs, self._runs = self._runs[:MAX_CONCURRENT], self._runs[MAX_CONCURRENT:]
                 for run in runs:
                     # All groups first: the transactions must reach the store in the order they came.
-                    run.group = run.group or await self._groups.of(run.cause)
+                    run.group = run.group or await self._group_of(run.cause)
                 for wave in _waves(runs):
                     await asyncio.gather(*[self._commit(run) for run in wave])
                 self.backlog = sum(len(run.mutations) for run in self._runs)
             self._idle.set()
 
-    def _run(self, origin: str, cause: int, group: str, label: str) -> _Run:
+    def _run(self, origin: str, cause: int, group: str, label: str, *, apart: str) -> _Run:
+        """Return the run for one mutation; a report of the path *apart* joins none in which that is moved or deleted.
+
+        Whether it has to give way is seen by what lies at its path, which is known when those are committed.
+        """
         if self._runs:
             last = self._runs[-1]
             if (
-                not last.sealed
+                not (last.sealed or (apart and (last.structural or apart in last.gone)))
                 and (last.origin, last.cause, last.group, last.label) == (origin, cause, group, label)
                 and len(last.mutations) < MAX_TOGETHER
             ):
@@ -163,8 +182,19 @@ class Recorder:
         self._idle.clear()
         self._wake.set()
 
+    async def _group_of(self, cause: int) -> str:
+        try:
+            return await self._groups.of(cause)
+        except LightfastError as error:  # the disk, or the archive: without its group it is undone by itself
+            log.warning("the group of a change cannot be read", cause=cause, reason=error.message)
+            return ""
+
     async def _commit(self, run: _Run) -> None:
-        revision = await self._apply(run, run.mutations)
+        revision = 0
+        try:
+            revision = await self._apply(run, run.mutations)
+        except Exception:  # whatever it is: what comes after it is committed, and whoever waits for it is told
+            log.exception("reports could not be committed", origin=run.origin)
         for flushed in run.flushed:
             flushed(revision)
 
@@ -198,35 +228,46 @@ class Recorder:
                 self._refused(mutation, error.message)
                 return 0
         # It is written without a pause: then the next wish is on its way, and its answer will say the rest.
-        return await self._apply_patiently(run, [_yielding(mutation)])
+        try:
+            return await self._apply_patiently(run, _yielding(mutation))
+        except LightfastError as error:
+            self._refused(mutation, error.message)
+            return 0
 
     def _guarded(self, run: _Run, mutations: list[Mutation]) -> tuple[list[Mutation], list[Precondition]]:
         """Return *mutations*, with what has to give way, and what must hold for the others when they are committed."""
-        if run.sealed:
+        if run.sealed and run.compared < 0:
             return mutations, []
         guarded: list[Mutation] = []
         conditions: list[Precondition] = []
         for mutation in mutations:
-            entry = self._store.get(mutation.path) if _sets_value(mutation) else None  # type: ignore[union-attr]
-            if entry is None or entry.signal or entry.value is None:
+            if run.cause and isinstance(mutation, Delete) and mutation.recursive:
+                # The answer to a wish: what was wished there since stays.
+                gone = [each for each in self._store.select(mutation.path + "//") if not self._newer(each, run.cause)]
+                guarded += [Delete(each.path) for each in gone]
+                conditions += [Precondition(each.path, revision=each.revision) for each in gone if not each.signal]
+                continue
+            path = _speaks_of(mutation)
+            entry = self._store.get(path) if path else None
+            if not path or (entry is not None and (entry.signal or not _overwrites(mutation))):
                 guarded.append(mutation)
-            elif self._is_older(run, entry):
-                guarded.append(_yielding(mutation))
+            elif entry is None:
+                if not (isinstance(mutation, Report) and mutation.status in _OF_WHAT_IS_THERE):
+                    guarded.append(mutation)
+                    conditions.append(Precondition(path, absent=True))
+            elif self._newer(entry, run.compared if run.sealed else run.cause):
+                guarded += _yielding(mutation)
             else:
                 guarded.append(mutation)
-                conditions.append(Precondition(entry.path, value=entry.value))
+                conditions.append(Precondition(path, revision=entry.revision))
         return guarded, conditions
-
-    def _is_older(self, run: _Run, entry: Entry) -> bool:
-        """Say whether *entry* is a wish that *run* does not know of."""
-        if entry.status is not Status.PENDING:
-            return False
-        return self._wished(entry.path) > run.cause or (entry.origin != run.origin and entry.revision > run.cause)
 
     async def _apply_patiently(self, run: _Run, wanted: list[Mutation]) -> int:
         troubled = False
         while True:
             mutations, conditions = self._guarded(run, wanted)
+            if not mutations:
+                return 0
             try:
                 applied = await self._store.apply(
                     mutations,
@@ -268,21 +309,35 @@ def _waves(runs: list[_Run]) -> Iterator[list[_Run]]:
         yield wave
 
 
-def _sets_value(mutation: Mutation) -> bool:
-    return isinstance(mutation, Report) and mutation.value is not UNSET
+def _speaks_of(mutation: Mutation) -> str:
+    """Return the one path that *mutation* is about; empty where it moves or deletes more than that."""
+    if isinstance(mutation, Report) or (isinstance(mutation, Delete) and not mutation.recursive):
+        return mutation.path
+    return ""
 
 
-def _yielding(mutation: Mutation) -> Mutation:
-    """Return what is left of a report beside a newer wish: what the application holds, so that it is not lost."""
+def _overwrites(mutation: Mutation) -> bool:
+    """Say whether *mutation* would take the place of a wish, or of what is said of it."""
+    if not isinstance(mutation, Report) or mutation.status is not Status.PENDING:
+        return True
+    return mutation.value is not UNSET or bool(mutation.reason)
+
+
+def _yielding(mutation: Mutation) -> list[Mutation]:
+    """Return what is left of *mutation* beside a newer wish: what the application holds, so that it is not lost."""
     if not isinstance(mutation, Report):
-        return mutation
-    return Report(
-        mutation.path,
-        Status.PENDING,
-        reported=mutation.reported,
-        event_time=mutation.event_time,
-        object_id=mutation.object_id,
-    )
+        return [] if isinstance(mutation, Delete) else [mutation]
+    if mutation.status is Status.STALE or mutation.reported is UNSET:
+        return []
+    return [
+        Report(
+            mutation.path,
+            Status.PENDING,
+            reported=mutation.reported,
+            event_time=mutation.event_time,
+            object_id=mutation.object_id,
+        )
+    ]
 
 
 def _merge(older: Mutation, newer: Report) -> Report:

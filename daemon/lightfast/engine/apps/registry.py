@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +41,8 @@ log = structlog.get_logger("lightfast.apps")
 
 RESYNC_TIMEOUT = 60.0
 """Seconds a full comparison may take."""
+CLOSE_S = 10.0
+"""Seconds that the end waits for a store that takes nothing."""
 AWAY = "it has not come back since the daemon started"
 
 
@@ -95,13 +99,15 @@ class AppRegistry:
         await self._recorder.drained()
 
     async def close(self) -> None:
-        """Say goodbye to all applications, and wait until what they reported last is committed."""
+        """Say goodbye to all applications, and wait a while until what they reported last is committed."""
         for session in self._live():
             session.end("the daemon is stopping")
             session.channel.close("the daemon is stopping")
-        for session in tuple(self._sessions.values()):
-            await session.ended.wait()
-        await self._recorder.drained()
+        with suppress(TimeoutError):  # a full disk has been told of by now, and the daemon is to end
+            async with asyncio.timeout(CLOSE_S):
+                for session in tuple(self._sessions.values()):
+                    await session.ended.wait()
+                await self._recorder.drained()
 
     def add_kind(self, bridge: Bridge, tables: Sequence[Mapping[str, Any]] = ({},)) -> None:
         """Take over what *bridge* knows of its kind: parameters and commands of each instance that comes.
@@ -183,6 +189,12 @@ class AppRegistry:
             records[mount] = session.record()
         return [self._counted(records[mount]) for mount in sorted(records)]
 
+    def mounts(self) -> dict[str, str]:
+        """Return the kind of each application by its mount, ordered as `list` does, which counts what waits, too."""
+        found = {mount: record.kind for mount, record in self._away.items()}
+        found |= {mount: session.hello.kind for mount, session in self._sessions.items()}
+        return {mount: found[mount] for mount in sorted(found)}
+
     def get(self, mount: str) -> AppRecord:
         """Return one application; raise `NotFound` that lists those there are."""
         mount = _normal(mount)
@@ -209,9 +221,10 @@ class AppRegistry:
 
     def commands(self, mount: str) -> Sequence[Command]:
         """Return the commands an application offers, ordered by name; of one not seen yet, those of its kind."""
-        record = self.get(mount)
-        session = self._sessions.get(record.mount)
-        known = session.commands.values() if session is not None else self.kinds[record.kind].commands
+        mount = _normal(mount)
+        session, away = self._sessions.get(mount), self._away.get(mount)
+        kind = away.kind if away is not None else self.get(mount).kind if session is None else ""
+        known = session.commands.values() if session is not None else self.kinds[kind].commands
         return sorted(known, key=lambda command: command.name)
 
     async def invoke(
@@ -222,8 +235,12 @@ class AppRegistry:
         timeout: float | None = None,
         origin: str = "",
         group: str = "",
+        key: str = "",
     ) -> AsyncGenerator[Progress | Result, None]:
-        """Check a command and return what runs it: progress, then one result. Leaving it early cancels."""
+        """Check a command and return what runs it: progress, then one result. Leaving it early cancels.
+
+        *key* is for applications with the capability `keyed`, which do a thing once for one key.
+        """
         session = self.session(mount)
         found = find_command(session.mount, session.commands, command)
         checked = check_arguments(found, arguments or {})
@@ -237,7 +254,7 @@ class AppRegistry:
             )
         self._desk.hold.refuse(session.mount, command)
         log.info("command", mount=session.mount, command=command, origin=origin, group=group)
-        return session.invoke(found, checked, seconds, group)
+        return session.invoke(found, checked, seconds, group, key)
 
     @property
     def held(self) -> str:
@@ -333,7 +350,7 @@ class AppRegistry:
     def _recorder_stale(self, mount: str) -> None:
         stale: Sequence[Mutation] = [
             Report(entry.path, Status.STALE, reason=f"{mount}: {AWAY}")
-            for entry in self.store.select(mount + "//")
+            for entry in self.store.resident(mount + "//")
             if entry.status is Status.SETTLED
         ]
         for start in range(0, len(stale), MAX_TRANSACTION):
@@ -355,7 +372,7 @@ class AppRegistry:
     def _counted(self, record: AppRecord) -> AppRecord:
         if record.state in {AppState.LIVE, AppState.DEGRADED}:
             return record
-        waiting = sum(entry.status is Status.PENDING for entry in self.store.select(record.mount + "//"))
+        waiting = sum(entry.status is Status.PENDING for entry in self.store.resident(record.mount + "//"))
         return replace(record, pending=waiting)
 
 

@@ -87,6 +87,8 @@ class Plan:
     complete: bool = True
 
 
+_WAITING = frozenset({Status.PENDING, Status.NONE})
+
 Tolerance = Callable[[str], float]
 Writable = Callable[[str], bool]
 
@@ -106,7 +108,10 @@ def plan(
     """
     made = Plan(complete=complete)
     known = set()
+    waiting: dict[str, int] = {}
     for entry in entries:
+        if entry.status in _WAITING:
+            waiting[entry.path] = entry.revision
         known.add(entry.path)
         change = reports.get(entry.path)
         if change is None or change.value is None:
@@ -117,13 +122,16 @@ def plan(
     for path, change in reports.items():
         if path not in known and change.value is not None:
             made.taken.append(taken(path, change, change.value))
+    # What was wished meanwhile comes last, as it was wished: where two paths are one thing in the application
+    # (a fader as a position and in dB), what was settled once must not undo it.
+    made.restored.sort(key=lambda report: waiting.get(report.path, 0))
     return made
 
 
 def _present(made: Plan, mode: Mode, entry: Entry, change: Change, tolerance: float, writable: bool) -> None:
     value = change.value
     assert value is not None  # noqa: S101  # the caller looked
-    waiting = entry.status in {Status.PENDING, Status.NONE}
+    waiting = entry.status in _WAITING
     held = entry.reported if entry.status is Status.REJECTED and entry.reported is not None else entry.value
     if same(held, value, tolerance):
         made.agreed.add(entry.path)
@@ -143,7 +151,7 @@ def _present(made: Plan, mode: Mode, entry: Entry, change: Change, tolerance: fl
 
 
 def _agreed(made: Plan, entry: Entry, change: Change, value: Value, waiting: bool) -> None:
-    if entry.status is Status.REJECTED:
+    if entry.status is Status.REJECTED and entry.reported is not None:
         return
     if entry.status is not Status.SETTLED or waiting or entry.reported is None:
         made.taken.append(Report(entry.path, Status.SETTLED, reported=value, object_id=change.object_id or None))
@@ -158,7 +166,7 @@ def _put_back(made: Plan, entry: Entry, reported: Value, held: Value) -> None:
 
 
 def _missing(made: Plan, mode: Mode, entry: Entry, writable: bool) -> None:
-    waiting = entry.status in {Status.PENDING, Status.NONE}
+    waiting = entry.status in _WAITING
     if entry.value is None:
         made.gone.append(entry.path)
     elif mode is Mode.APP or (mode is Mode.NEWEST and not waiting):

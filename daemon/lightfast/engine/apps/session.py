@@ -14,8 +14,10 @@ from lightfast.core.errors import Exhausted, LightfastError, Unavailable
 from lightfast.engine.apps.calls import Calls
 from lightfast.engine.apps.declaring import Known
 from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.doubt import Doubt
+from lightfast.engine.apps.glider import Glider
 from lightfast.engine.apps.health import LEFT_OUT, NO_ANSWER, Health
-from lightfast.engine.apps.incoming import Incoming, check_change
+from lightfast.engine.apps.incoming import Incoming, check_changes
 from lightfast.engine.apps.join import Join
 from lightfast.engine.apps.kinds import Kind, Kinds
 from lightfast.engine.apps.leaving import leave
@@ -60,6 +62,7 @@ class Session:
         self.closing = ""
         self._desk = desk
         self._transport = transport
+        self._predecessor = predecessor
         self._kinds = kinds
         self._known = Known(desk.store, desk.tasks, mount, hello)
         self.learn(kinds[hello.kind])
@@ -75,42 +78,38 @@ class Session:
         self._stop_listening = desk.bus.listen([mount + "//"], self._on_batch)
         self._pump = desk.tasks.start(self._recorder.run(), f"recorder {mount}")
         self._signals = desk.tasks.start(self._volatile.run(), f"signals {mount}")
-        self._joining = desk.tasks.start(self._come(predecessor), f"join {mount}")
+        self._joining = desk.tasks.start(self._come(), f"join {mount}")
         self._show(AppState.CONNECTING, "")
 
     def _assemble(self) -> None:
         desk, mount = self._desk, self.mount
         self._wishes = Wishes(timeout=self.settings.wish_timeout_s)
+        self._doubt = Doubt(desk.clock, self._wishes, self._arm)
         self._recorder = Recorder(
-            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, wished=self._is_wished
+            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, newer=self._is_newer
         )
         self._volatile = Volatile(desk.store, self.origin)
         self._incoming = Incoming(
             desk,
             mount,
-            self.origin,
             self._wishes,
             self._recorder,
             self._volatile,
+            self._doubt,
             echoed=self._on_echo,
-            renamed=self._on_renamed,
             unsent=self._is_unsent,
             group=self.calls.group,
         )
         self._outgoing = Outgoing(
             desk,
             mount,
-            self.origin,
             self.channel,
             self._wishes,
             self._recorder,
-            tolerance=self._incoming.tolerance,
-            forget=self._incoming.forget,
-            recording=self._incoming.recording,
-            holds=self._incoming.holds,
+            self._incoming,
+            self._doubt,
             answered=self._on_answered,
             unsure=self._on_unsure,
-            compare=self._on_compare,
             renames=CAPABILITY in self.hello.capabilities,
         )
         self._join = Join(
@@ -121,18 +120,14 @@ class Session:
             self._recorder,
             self._incoming,
             self._outgoing,
+            take=self._take,
             progress=self._on_progress,
         )
+        self._wishes.follow(self._join.renamed)
         self._read_back = ReadBack(
-            desk,
-            mount,
-            self.settings.wish_timeout_s,
-            self.channel,
-            self._wishes,
-            self._recorder,
-            self._incoming,
-            self._outgoing,
+            desk, mount, self.channel, self._wishes, self._recorder, self._incoming, self._outgoing, self._doubt
         )
+        self.glider = Glider(self._outgoing, self._incoming.glides, self._join, self._on_unsure, self._arm)
 
     # What the bridge calls.
 
@@ -142,19 +137,14 @@ class Session:
 
     def report(self, changes: Sequence[Change]) -> None:
         """Take what changed; see `sdk.AppSession`."""
-        self._health.heard(self._desk.clock.monotonic())
+        now = self._desk.clock.monotonic()
+        self._health.heard(now)
         if self.closing:
             return
-        checked: list[tuple[str, Change]] = []
-        for change in changes:
-            try:
-                checked.append((check_change(self.mount, change), change))
-            except ValueError as error:
-                self._health.left_out(self._desk.clock.monotonic(), str(error))
+        checked = check_changes(self.mount, changes, lambda problem: self._health.left_out(now, problem))
         try:
             if self._join.flowing:
-                self._read_back.see(checked)
-                self._incoming.take(checked)
+                self._take(checked)
             else:
                 self._join.report(checked)
         except Exhausted as error:
@@ -164,8 +154,9 @@ class Session:
     def synced(self) -> None:
         """Take the end of a full report."""
         self._health.heard(self._desk.clock.monotonic())
+        if self._join.listening:  # else it is the end of the first one
+            self._join.in_turn(self._read_back.synced)
         self._join.synced()
-        self._read_back.synced()
         if self._reason == NO_ANSWER:
             self.degraded("")
 
@@ -173,13 +164,13 @@ class Session:
         """Take the answer to a wish."""
         self._health.heard(self._desk.clock.monotonic())
         if not self.closing:
-            self._outgoing.settle(wish_id, value)
+            self._join.in_turn(self._outgoing.settle, wish_id, value)
 
     def reject(self, wish_id: int, reason: str) -> None:
         """Take the refusal of a wish."""
         self._health.heard(self._desk.clock.monotonic())
         if not self.closing:
-            self._outgoing.reject(wish_id, reason)
+            self._join.in_turn(self._outgoing.reject, wish_id, reason)
 
     def progress(self, call_id: int, fraction: float, message: str = "") -> None:
         """Take news of a command."""
@@ -258,18 +249,18 @@ class Session:
         send = self._join.listening and not self.closing
         try:
             if not self._outgoing.release(send=send):
-                self._on_compare()
+                self._doubt.begin()
         finally:
             self._arm()
 
     async def invoke(
-        self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str
+        self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str, key: str = ""
     ) -> AsyncGenerator[Progress | Result, None]:
         """Run a command that was checked."""
         if self.closing:
             raise Unavailable(f"{self.mount} is away: {self.closing}", reason="APP_GONE")
         # Closed here and now when the caller leaves, so that the application hears of it at once.
-        async with aclosing(self.calls.invoke(command, arguments, timeout, group)) as steps:
+        async with aclosing(self.calls.invoke(command, arguments, timeout, group, key)) as steps:
             async for step in steps:
                 yield step
 
@@ -295,21 +286,25 @@ class Session:
             return
         self.closing = reason
         self._known.end()
-        self._stop_listening()
+        self._outgoing.hold()  # what is wished from now on is for a successor; what is still to be committed minds it
         if self._timer is not None:
             self._timer.cancel()
         self._joining.cancel()
-        gone = Unavailable(f"{self.mount} went away: {reason}", reason="APP_GONE")
         self.calls.abandon(reason)
-        self._read_back.give_up(gone)
+        self._read_back.give_up(Unavailable(f"{self.mount} went away: {reason}", reason="APP_GONE"))
         self._show(AppState.GONE, reason)
         self._desk.tasks.start(self._leave(reason), f"leave {self.mount}")
 
     # The rest is its own business.
 
-    async def _come(self, predecessor: Session | None) -> None:
-        if predecessor is not None:
-            await predecessor.ended.wait()
+    async def _follow(self) -> None:
+        """Wait until what held the mount before is done: what it has to say last is older than all of this one."""
+        if self._predecessor is not None:
+            await self._predecessor.ended.wait()
+            self._predecessor = None
+
+    async def _come(self) -> None:
+        await self._follow()
         try:
             self._desk.store.add_mount(self.mount)
             self._desk.store.set_policies(self.mount, self.settings.policies_of(self.mount))
@@ -317,19 +312,32 @@ class Session:
             await self._known.begin()
             self._show(AppState.RESYNCING, "")
             await self._join.run()
-        except LightfastError as error:
-            log.warning("an application could not join", mount=self.mount, reason=error.message)
-            self.end(error.message)
-            self.channel.close(error.message)
+        except Exception as error:  # whatever it is: better gone, and back anew, than half joined for ever
+            reason = error.message if isinstance(error, LightfastError) else f"it could not be joined: {error!r}"
+            log.warning("an application could not join", mount=self.mount, reason=reason, exc_info=True)
+            self.end(reason)
+            self.channel.close(reason)
             return
         self._recovery_s = self._desk.clock.monotonic() - self._connected
         self._show(AppState.LIVE, "")
         self.live.set()
 
+    def _is_unsent(self, entry: Entry) -> bool:
+        return self._outgoing.unsent(entry)
+
+    def _is_newer(self, entry: Entry, revision: int) -> bool:
+        return self._outgoing.newer(entry, revision)
+
+    def _take(self, changes: Sequence[tuple[str, Change]]) -> None:
+        self._read_back.see(changes)
+        self._incoming.take(changes)
+
     async def _leave(self, reason: str) -> None:
         try:
+            await self._follow()
             await leave(self._desk.store, self._recorder, self.mount, reason)
         finally:
+            self._stop_listening()
             self._pump.cancel()
             self._signals.cancel()
             self.ended.set()
@@ -337,26 +345,15 @@ class Session:
     def _on_echo(self, flight: Flight, value: Value | None) -> None:
         self._outgoing.echoed(flight, value)
 
-    def _on_renamed(self, flight: Flight) -> None:
-        self._wishes.expire(flight)
-        self._outgoing.settled(flight, None)
-
-    def _is_unsent(self, entry: Entry) -> bool:
-        return self._outgoing.unsent(entry)
-
-    def _is_wished(self, path: str) -> int:
-        return self._outgoing.wished(path)
-
-    def _on_answered(self, path: str, took: bool, reason: str) -> None:
-        self._join.answered(path, took, reason)
+    def _on_answered(self, flight: Flight, took: bool, reason: str) -> None:
+        self._join.answered(flight, took, reason)
+        if took:
+            self._read_back.took(flight)
         if took and self._reason == NO_ANSWER:
             self.degraded("")
 
     def _on_unsure(self) -> None:
         self._read_back.begin()
-
-    def _on_compare(self) -> None:
-        self._read_back.begin(asyncio.get_running_loop().create_future())
 
     def _on_progress(self, words: str) -> None:
         held = self._desk.hold.reason
@@ -365,21 +362,24 @@ class Session:
 
     def _on_batch(self, batch: Batch) -> None:
         self._outgoing.seen(batch.revision)
-        if self._join.listening:
+        self._join.see(batch.events)
+        if self._join.listening or self.closing:
             try:
                 self._outgoing.wish(batch.events)
             finally:
                 self._arm()  # a channel that raises has not answered: its wishes run out
 
     def _arm(self) -> None:
-        if self._timer is None and not self.closing and (self._wishes.outstanding or self._incoming.waiting):
+        waiting = self._wishes.outstanding or self._incoming.waiting or self._doubt
+        if self._timer is None and not self.closing and waiting:
             self._timer = asyncio.get_running_loop().call_later(self._desk.tick_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         now = self._desk.clock.monotonic()
         try:
-            if not self._read_back.tick(now, busy=len(self.calls) > 0):
+            # While it is compared, its answers are held back: they are not late.
+            if not self._read_back.tick(now, busy=len(self.calls) > 0 or not self._join.flowing):
                 self.degraded(NO_ANSWER)
             self._incoming.sweep(now)
             self._wishes.sweep(now)
@@ -388,6 +388,7 @@ class Session:
 
     def _refused(self, mutation: Mutation, reason: str) -> None:
         self._health.refused(self._desk.clock.monotonic(), repr(mutation)[:200], reason)
+        self._incoming.refused(mutation)
 
     def _show(self, state: AppState, reason: str) -> None:
         if self._state is AppState.GONE:

@@ -25,18 +25,19 @@ class Volatile:
     def __init__(self, store: Store, origin: str) -> None:
         self._store = store
         self._origin = origin
-        self._latest: dict[str, Report] = {}
+        self._latest: dict[str, tuple[Report, int]] = {}
         self._wake = asyncio.Event()
 
     def put(self, change: Report) -> None:
         """Take one value; it replaces an earlier one of the same tick."""
-        self._latest[change.path] = change
+        entry = self._store.get(change.path)
+        self._latest[change.path] = change, 0 if entry is None else entry.version
         self._wake.set()
 
     def latest(self, path: str) -> Value | None:
         """Return the value that is about to be published for *path*, else `None`."""
         change = self._latest.get(path)
-        return None if change is None or change.value is UNSET else change.value
+        return None if change is None or change[0].value is UNSET else change[0].value
 
     async def run(self) -> None:
         """Publish what comes, until cancelled."""
@@ -45,12 +46,18 @@ class Volatile:
             self._wake.clear()
             while self._latest:
                 # What is not taken yet can still be replaced by something newer.
-                changes = [self._latest.pop(path) for path in list(islice(self._latest, TOGETHER))]
-                if not await self._publish(changes):
+                taken = [self._latest.pop(path) for path in list(islice(self._latest, TOGETHER))]
+                changes = [change for change, version in taken if not self._overtaken(change.path, version)]
+                if changes and not await self._publish(changes):
                     for change in changes:  # one bad value must not take the others along
                         await self._publish([change])
                 if self._latest:
                     await asyncio.sleep(0)
+
+    def _overtaken(self, path: str, version: int) -> bool:
+        """Say whether another wrote since the application reported: what is wished is newer, and on its way to it."""
+        entry = self._store.get(path)
+        return entry is not None and entry.version > version and entry.origin != self._origin
 
     async def _publish(self, changes: list[Report]) -> bool:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -43,7 +44,9 @@ class Flight:
     *reported* is what the application reported meanwhile, *read_back* says that it was asked to report
     everything since, *echoed* that a report was taken for the answer. A rename has *moved_from*; *marked*
     are the paths below it that are shown as pending, and *overtaken* says that the application has
-    renamed the same object otherwise meanwhile. *sent* is when it went out, monotonic.
+    renamed the same object otherwise meanwhile. *sent* is when it went out, monotonic. *superseded* says
+    that a newer wish went to its path, *renamed* that the application gave its object another name, and
+    *before* is what the application said of an older wish: should it refuse this one, it holds that.
     """
 
     wish_id: int
@@ -59,6 +62,9 @@ class Flight:
     marked: list[str] = field(default_factory=list)
     overtaken: bool = False
     sent: float = 0.0
+    superseded: bool = False
+    renamed: bool = False
+    before: Value | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +80,7 @@ class _Renamed:
     source: str
     target: str
     until: float = math.inf
+    revision: int = 0
 
 
 @dataclass(slots=True)
@@ -90,6 +97,12 @@ class Wishes:
     _sent: dict[str, deque[_Sent]] = field(default_factory=dict)
     _renames: dict[int, _Renamed] = field(default_factory=dict)
     _newest: dict[str, int] = field(default_factory=dict)
+    _moving: list[_Renamed] = field(default_factory=list)
+    _followers: list[Callable[[str, str], None]] = field(default_factory=list)
+
+    def follow(self, renamed: Callable[[str, str], None]) -> None:
+        """Tell *renamed* of each subtree that gets another name: its source and its target."""
+        self._followers.append(renamed)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -98,9 +111,11 @@ class Wishes:
         """Note that a wish is sent, and return it; an older one for the path is superseded by it."""
         older = self._by_path.get(path)
         if older is not None:
-            self._remove(older)
+            older.superseded = True
+            self.expire(older)
         deadline = now + self.timeout + PACE * len(self._flights)
         flight = Flight(self._take_id(), path, value, revision, deadline, origin, sent=now)
+        flight.before = older.before if older is not None else None
         self._flights[flight.wish_id] = self._by_path[path] = flight
         if value is None:
             self._deletions[flight.wish_id] = flight
@@ -122,7 +137,7 @@ class Wishes:
         deadline = now + self.timeout + PACE * len(self._flights)
         flight = Flight(self._take_id(), target, None, revision, deadline, origin, moved_from=source, sent=now)
         self._flights[flight.wish_id] = flight
-        self._renames[flight.wish_id] = _Renamed(source, target)
+        self._renames[flight.wish_id] = _Renamed(source, target, revision=revision)
         return flight
 
     def hand_marks_on(self, flight: Flight) -> None:
@@ -147,8 +162,18 @@ class Wishes:
                 other.overtaken = True
 
     def renaming(self, path: str) -> bool:
-        """Say whether a rename that *path* lies in is under way."""
-        return any(flight.moved_from and is_under(path, flight.path) for flight in self._flights.values())
+        """Say whether a rename that *path* lies in is under way, or held back."""
+        expected = any(wish_id < 0 and is_under(path, rename.target) for wish_id, rename in self._renames.items())
+        return expected or any(each.moved_from and is_under(path, each.path) for each in self._flights.values())
+
+    def expect(self, source: str, target: str, revision: int) -> None:
+        """Note that the subtree at *source* is called *target* in the tree, which the application is to be told yet."""
+        self.rename(source, target)
+        self._renames[-self._take_id()] = _Renamed(source, target, revision=revision)
+
+    def expect_nothing(self) -> None:
+        """Forget what was expected: it is about to be sent."""
+        self._renames = {wish_id: rename for wish_id, rename in self._renames.items() if wish_id > 0}
 
     def rename_of(self, source: str) -> Flight | None:
         """Return the rename under way of what the application calls *source*."""
@@ -163,6 +188,10 @@ class Wishes:
                 waiting = waiting or rename.until == math.inf
         return path, waiting
 
+    def renamed_at(self, path: str) -> int:
+        """Return the revision of the last rename of what the application calls *path*; 0 where none is remembered."""
+        return max([rename.revision for rename in self._renames.values() if is_under(path, rename.source)], default=0)
+
     def in_flight(self, path: str) -> Flight | None:
         """Return the wish under way for *path*."""
         return self._by_path.get(path)
@@ -174,6 +203,10 @@ class Wishes:
                 return flight
         return None
 
+    def others(self, revision: int) -> bool:
+        """Say whether wishes of another transaction than *revision* are under way."""
+        return any(flight.revision != revision for flight in self._flights.values())
+
     def all(self) -> list[Flight]:
         """Return the wishes under way."""
         return list(self._flights.values())
@@ -182,11 +215,6 @@ class Wishes:
     def outstanding(self) -> bool:
         """Say whether anything is under way or remembered, so that time matters."""
         return bool(self._flights or self._sent or self._renames)
-
-    def last_sent(self, path: str) -> Value | None:
-        """Return the value sent last to *path* within the window, else `None`."""
-        sent = self._sent.get(path)
-        return sent[-1].value if sent else None
 
     def judge(self, path: str, value: Value | None, now: float, *, tolerance: float = 0.0) -> Verdict:
         """Say what a report of *value* is; an echo or a late one is used up by it."""
@@ -231,15 +259,40 @@ class Wishes:
         for wish_id in [wish_id for wish_id, old in self._renames.items() if old.source == target]:
             if self._renames[wish_id].until < math.inf:
                 del self._renames[wish_id]  # the name is in use again
-        for path in [path for path in self._by_path if is_under(path, source)]:
+        for path in _below(self._by_path, source):
             flight = self._by_path.pop(path)
             flight.path = target + path[len(source) :]
             self._by_path[flight.path] = flight
-        for flight in self._flights.values():
-            if flight.moved_from and is_under(flight.path, source):
+        for flight in (*[each for each in self._flights.values() if each.moved_from], *self._late.values()):
+            if is_under(flight.path, source):
                 flight.path = target + flight.path[len(source) :]
-        for path in [path for path in self._sent if is_under(path, source)]:
+        for path in _below(self._sent, source):
             self._sent[target + path[len(source) :]] = self._sent.pop(path)
+        for path in _below(self._newest, source):
+            self._newest[target + path[len(source) :]] = self._newest.pop(path)
+        for follower in self._followers:
+            follower(source, target)
+
+    def moved(self, source: str, target: str, now: float, *, follows: bool) -> None:
+        """Note that the application called *source* anew, which the tree, where it *follows*, is about to show."""
+        self.rename(source, target)
+        for flight in self._flights.values():
+            flight.renamed = flight.renamed or is_under(flight.path, target)
+        if follows:
+            self._moving.append(_Renamed(source, target, now + self.window))
+
+    def has_moved(self, source: str, target: str) -> None:
+        """Note that the tree has followed with the entry at *source*, which lies at *target* now."""
+        self._moving = [
+            move for move in self._moving if not (is_under(source, move.source) and is_under(target, move.target))
+        ]
+
+    def moving(self, path: str, now: float) -> str:
+        """Return what the application calls *path* by now, which somebody wished before the tree followed a rename."""
+        for move in self._moving:
+            if is_under(path, move.source) and now < move.until:
+                path = move.target + path[len(move.source) :]
+        return path
 
     def sweep(self, now: float) -> None:
         """Forget what was sent too long ago to come back."""
@@ -247,6 +300,7 @@ class Wishes:
             del self._sent[path]
         for wish_id in [wish_id for wish_id, rename in self._renames.items() if rename.until <= now]:
             del self._renames[wish_id]
+        self._moving = [move for move in self._moving if now < move.until]
 
     def _drop(self, flight: Flight) -> None:
         if flight.wish_id in self._flights:
@@ -277,6 +331,12 @@ class Wishes:
                     sent.popleft()
                 return True
         return False
+
+
+def _below(paths: Iterable[str], source: str) -> list[str]:
+    """Return *source*, and what lies below it, of *paths*: `is_under`, for very many of them."""
+    below = source + "/"
+    return [path for path in paths if path.startswith(below) or path == source]
 
 
 def same(left: Value | None, right: Value | None, tolerance: float = 0.0) -> bool:

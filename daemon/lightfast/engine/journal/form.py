@@ -17,6 +17,7 @@ the text itself. A vector is ext 1 (big-endian doubles), an asset ext 2; other v
              event = [type 0 set 1 delete 2 move, path, value, changed, signal, event_time, status, reported, source]
     SAMPLES  [4, at, base, [[path, value, origin, event_time - base, record_time - base, version]…]]  signals, each one
     GAP      [5, at, samples that were dropped before it]
+    PACKED   [7, at, …]  many of those in one; only in packed files, see `pack_form`
     END      [6, at, {reason, incomplete, transactions, events, samples, dropped}]
 """
 
@@ -39,9 +40,11 @@ except ImportError:
 
 __all__ = ["MAGIC", "MAX_RECORD", "PLAIN", "VERSION", "Kind", "crc32", "decode", "frame", "opened", "pack"]
 
-VERSION = 1
+VERSION = 2
+"""The newest version; a file that is not packed is of version 1."""
 MAGIC = b"LFREC\0"
-OPENING = MAGIC + struct.pack(">H", VERSION)
+OPENING = MAGIC + struct.pack(">H", 1)
+PACKED_OPENING = MAGIC + struct.pack(">H", 2)
 HEAD = struct.Struct(">II")
 TAIL = struct.Struct(">I8s")
 TAIL_MAGIC = b"LFRECEND"
@@ -63,6 +66,7 @@ class Kind(IntEnum):
     SAMPLES = 4
     GAP = 5
     END = 6
+    PACKED = 7
 
 
 _encode = msgspec.msgpack.Encoder().encode

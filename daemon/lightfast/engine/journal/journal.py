@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
 
+import structlog
+
 from lightfast.context.store import Store
 from lightfast.core.clock import Clock
-from lightfast.core.errors import LightfastError
+from lightfast.core.errors import InvalidArgument, LightfastError
 from lightfast.engine.journal.export import lines
 from lightfast.engine.journal.reader import Summary, broken, summary
 from lightfast.engine.journal.recorder import MAX_SIZE, Recorder
@@ -18,7 +20,10 @@ from lightfast.engine.journal.shelf import Shelf
 from lightfast.engine.links.links import Links
 from lightfast.engine.show.guard import Guard
 
+log = structlog.get_logger("lightfast.journal")
+
 EXPORT_LINES = 500
+PACK_INTERVAL_S = 3600.0
 
 
 class Journal:
@@ -40,10 +45,16 @@ class Journal:
         self.recorder = Recorder(store, self._shelf, clock, max_size=max_size, links=links.list, version=version)
         self.replays = Replays(store, self._shelf, links, clock, self.recorder.check_closed, guard or Guard())
         self._known: dict[Path, tuple[int, int, Summary]] = {}
+        self._clock = clock
+        self._packing = asyncio.Lock()
 
     async def close(self) -> None:
         """End what is being recorded."""
         await self.recorder.close()
+
+    def files(self) -> list[Path]:
+        """Return the files of all recordings, the one under way included; from any thread."""
+        return [self._shelf.place(name) for name in self._shelf.names()]
 
     async def list(self) -> list[Summary]:
         """Return the recordings that are closed, ordered by name; one that cannot be read says why."""
@@ -57,9 +68,47 @@ class Journal:
 
     async def delete(self, name: str) -> None:
         """Delete a recording."""
-        path = self._closed(name)
-        await asyncio.to_thread(path.unlink)
+        async with self._packing:  # else it would come back, packed
+            path = self._closed(name)
+            await asyncio.to_thread(path.unlink)
         self._known.pop(path, None)
+
+    async def pack(self, name: str, hz: float = 0.0) -> Summary:
+        """Pack a recording that is over into a fraction of its bytes, and return it; it is replayed as before.
+
+        *hz* above 0 keeps at most so many samples a second of each signal. Raises `NotFound`, `InvalidArgument`,
+        `FailedPrecondition` (RECORDING_ACTIVE, RECORDING_PACKED, RECORDING_INCOMPLETE, RECORDING_DIFFERS).
+        """
+        from lightfast.engine.journal.pack import pack_file  # seldom used
+
+        if not 0 <= hz < 1e6:
+            raise InvalidArgument(f"hz is {hz:g}: use 0 for every sample, or a rate per second", field="hz")
+        async with self._packing:
+            path = self._closed(name)
+            before, after = await asyncio.to_thread(pack_file, path, hz)
+        log.info("recording packed", name=name, before=before, after=after, hz=hz)
+        return await self.get(name)
+
+    async def pack_old(self, days: float, hz: float) -> int:
+        """Pack every recording that was last written more than *days* ago; return how many that were."""
+        packed = 0
+        for path in self.files():
+            written = (await asyncio.to_thread(path.stat)).st_mtime_ns
+            if self._clock.now_ns() - written < days * 86_400e9:
+                continue
+            try:
+                await self.pack(path.stem, hz)
+                packed += 1
+            except LightfastError as error:
+                if error.reason not in {"RECORDING_PACKED", "RECORDING_ACTIVE", "RECORDING_INCOMPLETE"}:
+                    log.warning("a recording could not be packed", name=path.stem, error=str(error))
+        return packed
+
+    async def keep_packed(self, days: float, hz: float) -> None:
+        """Do that once an hour, for ever."""
+        while True:
+            await self.pack_old(days, hz)
+            await asyncio.sleep(PACK_INTERVAL_S)
 
     async def export(self, name: str) -> AsyncIterator[str]:
         """Yield a recording as lines of JSON, some hundred at a time."""

@@ -152,6 +152,11 @@ class Reader:
                 if record[1] == len(self._names):
                     self._names += record[2]
                 continue
+            if kind == Kind.PACKED:
+                from lightfast.engine.journal.pack_form import unpack  # it writes what is read here
+
+                yield from unpack(record)
+                continue
             item = self._item(kind, record)
             if item is not None:
                 yield item

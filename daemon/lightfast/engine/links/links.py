@@ -117,6 +117,15 @@ class Links:
         """Return one link, or raise `NotFound`."""
         return self._shown(self._carrier(link_id))
 
+    def leading(self) -> frozenset[str]:
+        """Return the paths whose changes links carry on now."""
+        found: set[str] = set()
+        for carrier in self._carriers.values():
+            if not carrier.off:
+                found |= carrier.settings.depends
+                found.update(end.path for side, end in carrier.ends.items() if carrier.two_way or side is Side.SOURCE)
+        return frozenset(found)
+
     def list(self, pattern: str = "") -> list[Link]:
         """Return the links that touch a path of *pattern* (empty: all), ordered by source."""
         links = [self._shown(carrier) for carrier in self._carriers.values()]

@@ -27,6 +27,8 @@ MAX_REASON = 500
 RECORDED_S = 0.02
 """How long, in seconds, the answer to a panic waits for its record: by then everything has stopped already."""
 RETRY_S = 1.0
+CLOSE_S = 10.0
+"""How long the end of the daemon waits for a panic to be recorded, in seconds."""
 _KEY = "show"
 
 
@@ -72,9 +74,11 @@ class Show:
         return show
 
     async def close(self) -> None:
-        """Wait until the last panic is recorded."""
+        """Wait until the last panic is recorded, but not for a disk that takes nothing."""
         if self._recording is not None and not self._recording.done():
-            await asyncio.wait([self._recording])
+            _, late = await asyncio.wait([self._recording], timeout=CLOSE_S)
+            if late:
+                log.error("the panic is not on record: after a restart nothing is held")
 
     async def lock(self, by: str, reason: str = "") -> None:
         """Lock the show; one that is locked stays as it is. When this returns, the lock is durable."""

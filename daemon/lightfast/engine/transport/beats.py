@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from statistics import median
+from contextlib import suppress
 from typing import Any, Protocol
 
 from lightfast.core.clock import Clock
@@ -40,29 +40,29 @@ class Beats:
         self._clock = clock
         self._out = out
         self._course = asyncio.Event()
+        self._last = 0
         self.silent = False
         """Whether nothing is sent for now."""
 
     def changed(self) -> None:
         """Take note that it was started, stopped, sought, or has another tempo."""
+        self._last = math.floor(self._head.beats(self._clock.monotonic()) + 1e-6)
         self._course.set()
-        self.send(math.floor(self._head.beats(self._clock.monotonic()) + 1e-6))
+        self.send(self._last)
 
     async def run(self) -> None:
-        """Send each beat, until it stops."""
-        last = math.floor(self._head.beats(self._clock.monotonic()) + 1e-6)
+        """Send each beat after that of the last `changed`, until it stops."""
         while self._head.playing:
             self._course.clear()
-            wait = self._head.beat_in(last + 1, self._clock.monotonic())
-            try:
+            wait = self._head.beat_in(self._last + 1, self._clock.monotonic())
+            with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, wait)):
                     await self._course.wait()
-                last = math.floor(self._head.beats(self._clock.monotonic()) + 1e-6)
-            except TimeoutError:
-                if self._head.beat_in(last + 1, self._clock.monotonic()) > _EARLY:
-                    continue  # the leader slowed down meanwhile
-                last += 1
-                self.send(last)
+            # It may have been sought, too, at the very moment the beat was due, or the leader slowed down meanwhile.
+            if self._course.is_set() or self._head.beat_in(self._last + 1, self._clock.monotonic()) > _EARLY:
+                continue
+            self._last += 1
+            self.send(self._last)
 
     def send(self, beat: int) -> None:
         """Send what holds now."""
@@ -88,6 +88,8 @@ class Taps:
         self._times.append(time)
         if len(self._times) < MIN_TAPS:
             return None
+        from statistics import median  # with the first taps
+
         times = list(self._times)
         tempo = 60.0 / median([after - before for before, after in itertools.pairwise(times)])
         return round(tempo, 2) if MIN_TEMPO <= tempo <= MAX_TEMPO else None

@@ -32,18 +32,25 @@ class Commands:
         self._clock = clock
         self._rate = rate
         self._changed = changed
+        self._asked: dict[str, float] = {}
 
     async def play(self, playing: bool) -> None:
         """Play, or stop."""
         lead, head = self._team.lead, self._head
         if lead is not None and (lead.member.shows_playing or _has(lead, "position")):
-            if lead.member.playing is playing and head.playing is playing:
+            member = lead.member
+            # What was asked before may still be on its way: it would come true after all.
+            if member.playing is playing and head.playing is playing and not member.undecided:
                 return
-            if not lead.member.can_play:
+            if not member.can_play:
                 raise _not_writable(lead, "play and stop")
             lead.refused = ""
-            lead.member.play(playing)
-            await self._answered(lead, lambda: head.playing is playing, "start" if playing else "stop")
+            member.play(playing)
+
+            def done() -> bool:
+                return head.playing is playing and not member.undecided
+
+            await self._answered(lead, "playing", playing, done, "start" if playing else "stop")
         elif playing is not head.playing:
             (head.play if playing else head.stop)(self._clock.monotonic())
             self._changed("playing")
@@ -72,7 +79,7 @@ class Commands:
             gone = now - begun if head.playing else 0.0
             return -near < head.seconds(now) - target < gone + near
 
-        await self._answered(lead, there, "go there")
+        await self._answered(lead, "position", target, there, "go there")
 
     async def set_tempo(self, tempo: float) -> None:
         """Set the tempo in beats per minute."""
@@ -84,13 +91,18 @@ class Commands:
                 head.set_tempo(self._clock.monotonic(), tempo)
                 self._changed("tempo")
             return
-        if math.isclose(tempo, head.tempo, rel_tol=1e-6):
+        member = lead.member
+        if math.isclose(tempo, head.tempo, rel_tol=1e-6) and not member.retuning:
             return
-        if not lead.member.can_set_tempo:
+        if not member.can_set_tempo:
             raise _not_writable(lead, "take a tempo")
         lead.refused = ""
-        lead.member.set_tempo(tempo)
-        await self._answered(lead, lambda: abs(head.tempo - tempo) < 0.01, f"take {tempo:g} bpm")
+        member.set_tempo(tempo)
+
+        def done() -> bool:
+            return abs(head.tempo - tempo) < 0.01 and not member.retuning
+
+        await self._answered(lead, "tempo", tempo, done, f"take {tempo:g} bpm")
 
     def _target(self, seconds: float | None, beats: float | None, frames: int | None, timecode: str | None) -> float:
         given: dict[str, float] = {}
@@ -109,10 +121,16 @@ class Commands:
             raise OutOfBounds(f"{name}: {target:g} s lies outside the timeline, which begins at 0", field=name)
         return target
 
-    async def _answered(self, lead: Lead, done: Callable[[], bool], what: str) -> None:
-        """Wait until the leader did what it was asked; raise what became of it otherwise."""
+    async def _answered(self, lead: Lead, name: str, value: float, done: Callable[[], bool], what: str) -> None:
+        """Wait until the leader did what it was asked, or somebody asked for another *value* since.
+
+        Raises what became of it otherwise. The time that our own disk takes is not the leader's.
+        """
+        self._asked[name] = value
         deadline = self._clock.monotonic() + LEADER_S
-        while not done():
+        while not done() and self._asked[name] == value:
+            if lead.member.unasked:
+                deadline = self._clock.monotonic() + LEADER_S
             if self._team.lead is not lead:
                 raise Unavailable(
                     f"{lead.member.mount} led and went away before it could {what}: try again",

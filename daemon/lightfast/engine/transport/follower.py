@@ -248,7 +248,7 @@ class Follower(Listener):
             return
         self._tempo, self._tempo_at = want, now
         held = self.member.tempo
-        if held is None or abs(held - want) > _TEMPO_NEAR:
+        if held is None or abs(held - want) > _TEMPO_NEAR or self.member.retuning:
             self.member.set_tempo(want)
 
     # Reports.

@@ -148,8 +148,17 @@ class Member:
     @property
     def undecided(self) -> bool:
         """Say whether it has not answered yet when it was last asked to play or stop."""
-        entry = self._entry(self._playing)
-        return self._unwritten(self._playing) or (entry is not None and entry.status is Status.PENDING)
+        return self._unanswered(self._playing)
+
+    @property
+    def retuning(self) -> bool:
+        """Say whether it has not answered yet what tempo it was last asked for."""
+        return self._unanswered(self._tempo)
+
+    @property
+    def unasked(self) -> bool:
+        """Say whether something that is to be asked of it is still being written: it has not heard of that."""
+        return any(self._unwritten(path) for path in (self._playing, self._locate, self._tempo) if path)
 
     @property
     def grain(self) -> float:
@@ -275,6 +284,10 @@ class Member:
             if 0 <= wall - written <= MAX_AGE_NS:
                 return now - (wall - written) / 1e9
         return now
+
+    def _unanswered(self, path: str) -> bool:
+        entry = self._entry(path)
+        return self._unwritten(path) or (entry is not None and entry.status is Status.PENDING)
 
     def _entry(self, path: str) -> Entry | None:
         return self._store.get(path) if path else None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from statistics import median
 
 WINDOW_S = 10.0
 """Seconds of reports that are counted."""
@@ -51,12 +50,12 @@ class PhaseMeter:
         """Return the median error of the last *count* reports in seconds, or nothing with fewer."""
         if len(self._samples) < count:
             return None
-        return median([self._samples[-1 - index][1] for index in range(count)])
+        return _median([self._samples[-1 - index][1] for index in range(count)])
 
     @property
     def phase_ms(self) -> float | None:
         """Return the median error in milliseconds."""
-        return median([error for _, error, _ in self._samples]) * 1e3 if self._samples else None
+        return _median([error for _, error, _ in self._samples]) * 1e3 if self._samples else None
 
     @property
     def p99_ms(self) -> float | None:
@@ -81,3 +80,9 @@ class PhaseMeter:
             return None
         shared = math.fsum((time - mean_time) * (base - mean_base) for time, base in zip(times, bases, strict=True))
         return shared / spread * 1e6
+
+
+def _median(errors: list[float]) -> float:
+    from statistics import median  # only where a beat is followed
+
+    return median(errors)

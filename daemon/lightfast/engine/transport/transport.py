@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
@@ -34,6 +34,7 @@ from lightfast.engine.transport.timecode import (
     timecode_at,
 )
 
+T = TypeVar("T")
 log = structlog.get_logger("lightfast.transport")
 
 NUMBERS_S = 1.0
@@ -288,7 +289,7 @@ class Transport:
         self._changed(what)
 
     def _on_hand(self, playing: bool) -> None:
-        self._obey(self.play(playing))
+        self._obey(self.play, playing)
 
     def _tell(self, words: str) -> None:
         if words != self.notice:
@@ -317,23 +318,23 @@ class Transport:
         if event.type is not EventType.SET:
             return False
         if path == paths.PLAYING and isinstance(value, bool):
-            self._obey(self.play(value))
+            self._obey(self.play, value)
         elif path == paths.TEMPO and isinstance(value, float):
-            self._obey(self.set_tempo(value))
+            self._obey(self.set_tempo, value)
         elif path == paths.FRAME_RATE and isinstance(value, str):
             self.set_frame_rate(value)
         elif entry.revision and event.previous is not None and event.previous.value == value:
             return False  # a signal that settles is no news
         elif path == paths.POSITION and isinstance(value, float):
-            self._obey(self.seek(value))
+            self._obey(self.seek, value)
         elif path == paths.TAP:
-            self._obey(self.tap(self._clock.monotonic() - (self._clock.now_ns() - entry.event_time) / 1e9))
+            self._obey(self.tap, self._clock.monotonic() - (self._clock.now_ns() - entry.event_time) / 1e9)
         return False
 
-    def _obey(self, work: Coroutine[Any, Any, None]) -> None:
+    def _obey(self, work: Callable[[T], Awaitable[None]], value: T) -> None:
         async def run() -> None:
             try:
-                await work
+                await work(value)  # made here: a task that is ended before it begins leaves none behind
             except LightfastError as error:
                 self._tell(error.message)
             self._mirror.show(self.record())

@@ -11,8 +11,10 @@ promised, what happened instead, and what to do.
 
 from lightfast.core.clock import StillClock
 from lightfast.sdk.testing.bridges import check_bridge
+from lightfast.sdk.testing.embedders import check_embedder
 from lightfast.sdk.testing.errors import ContractBroken
 from lightfast.sdk.testing.fakes import FakeAppSession, FakeBench, FakeBridgeHost
+from lightfast.sdk.testing.operations import FakeOperationBench, FakeWorld, check_operation
 from lightfast.sdk.testing.providers import check_provider, complete_settings
 
 __all__ = [
@@ -20,8 +22,12 @@ __all__ = [
     "FakeAppSession",
     "FakeBench",
     "FakeBridgeHost",
+    "FakeOperationBench",
+    "FakeWorld",
     "StillClock",
     "check_bridge",
+    "check_embedder",
+    "check_operation",
     "check_provider",
     "complete_settings",
 ]

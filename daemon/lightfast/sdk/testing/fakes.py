@@ -40,7 +40,7 @@ class _Noting:
         """Let those who wait look again."""
         self._noted.set()
 
-    async def until(self, condition: Callable[[], Any], what: str, timeout: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], Any], what: str, timeout: float = 60.0) -> None:
         """Wait until *condition* holds; raise `TimeoutError` naming *what* did not come."""
         try:
             async with asyncio.timeout(timeout):

@@ -9,22 +9,38 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lightfast.sdk.contract import PluginMistake, check_models
-from lightfast.sdk.provider import (
+from lightfast.sdk.generation import (
     Artifact,
+    EmbeddingRequest,
+    Finish,
     GenerationRequest,
-    Model,
+    Job,
+    Limits,
     Preview,
     Progress,
-    Provider,
+    Session,
     Step,
     TextDelta,
     Usage,
 )
+from lightfast.sdk.provider import Model, Provider
 from lightfast.sdk.testing.errors import ContractBroken, require
 from lightfast.sdk.testing.fakes import FakeBench
 from lightfast_link.value import Value
 
 PREVIEW_BYTES = 256 * 1024
+FINISHES = ("stop", "length", "filtered", "schema")
+LIMITS = ("requests", "tokens", "input_tokens", "output_tokens", "concurrency", "spend")
+INCLUDED = {
+    "cached_tokens": "input_tokens",
+    "cache_write_tokens": "input_tokens",
+    "audio_input_tokens": "input_tokens",
+    "image_input_tokens": "input_tokens",
+    "reasoning_tokens": "output_tokens",
+    "audio_output_tokens": "output_tokens",
+    "image_output_tokens": "output_tokens",
+}
+"""Counts that are part of another one."""
 
 
 def complete_settings(model: Model, settings: Mapping[str, Value] | None = None) -> dict[str, Value]:
@@ -39,14 +55,18 @@ async def check_provider(
     *,
     prompts: Mapping[str, str] | None = None,
     settings: Mapping[str, Mapping[str, Value]] | None = None,
-    sources: tuple[bytes, ...] = (),
+    sources: tuple[bytes, ...] | Mapping[str, tuple[bytes, ...]] = (),
+    source_types: Mapping[str, tuple[str, ...]] | None = None,
+    session: Session | None = None,
     deterministic: Collection[str] | None = None,
     timeout: float = 60.0,
     most_blocked: float = 0.5,
 ) -> dict[str, list[Step]]:
     """Run a provider through its contract; return the steps of each model. Raises `ContractBroken`.
 
-    *prompts* and *settings* are by model (usual prompt: `a red circle`); *deterministic* names the models
+    *prompts*, *settings* and *source_types* are by model (usual prompt: `a red circle`), *sources* too where models
+    need different ones; *session* is the account of every request. Models that make only vectors are asked for some.
+    *deterministic* names the models
     whose results must be the same for the same seed (usual: the procedural ones). Times in seconds:
     *timeout* is for each generation, *most_blocked* how long the loop may stand still.
     """
@@ -61,13 +81,19 @@ async def check_provider(
         for model in models:
             what = f"{provider.name}/{model.name}"
             require(model.description, f"{what} has no description: say what it makes, for a person")
+            account = session or Session()
+            if model.outputs == ("embedding",):
+                await _check_vectors(provider, model, account, what, timeout)
+                continue
             order = GenerationRequest(
                 model.name,
                 model.outputs[0],
                 (prompts or {}).get(model.name, "a red circle"),
                 complete_settings(model, (settings or {}).get(model.name)),
                 11,
-                sources,
+                sources.get(model.name, ()) if isinstance(sources, Mapping) else sources,
+                (source_types or {}).get(model.name, ()),
+                session=account,
             )
             async with _moving(what, most_blocked):
                 steps = await _steps(provider, order, what, timeout)
@@ -102,11 +128,47 @@ def check_steps(steps: list[Step], output: str, what: str) -> None:
                 require("/" in step.media_type, f"{what} yielded a preview without a media type")
             case Artifact():
                 _check_artifact(step, output, what)
-            case TextDelta() | Usage():
-                pass
+            case TextDelta():
+                text: Any = step.text
+                require(isinstance(text, str), f"{what} yielded a TextDelta of {type(text).__name__}: give it a text")
+            case Usage():
+                _check_usage(step, what)
+            case Job():
+                require(step.job_id, f"{what} yielded a Job without an identity")
+            case Finish():
+                require(
+                    step.reason in FINISHES, f"{what} yielded Finish({step.reason!r}): use of {', '.join(FINISHES)}"
+                )
+            case Limits():
+                for limit in step.limits:
+                    require(limit.kind in LIMITS, f"{what} told a limit of {limit.kind!r}: use of {', '.join(LIMITS)}")
             case _:
                 raise ContractBroken(f"{what} yielded {step!r:.80}, which is no step: see lightfast.sdk.Step")
     require(_results(steps), f"{what} ended without an Artifact or a TextDelta")
+
+
+def _check_usage(usage: Usage, what: str) -> None:
+    for name in Usage.__dataclass_fields__:
+        value = getattr(usage, name)
+        require(value is None or value >= 0, f"{what} yielded a Usage with {name} = {value!r}: use 0 or more")
+    for part, of in INCLUDED.items():
+        have, whole = getattr(usage, part), getattr(usage, of)
+        require(
+            have <= whole, f"{what} used {have} {part} of {whole} {of}: the parts are included in the whole, add them"
+        )
+
+
+async def _check_vectors(provider: Provider, model: Model, session: Session, what: str, timeout: float) -> None:
+    texts = ("a red circle", "a blue square", "a red circle")
+    try:
+        async with asyncio.timeout(timeout):
+            made = await provider.embed(EmbeddingRequest(model.name, texts, session=session), FakeBench())
+    except TimeoutError:
+        raise ContractBroken(f"{what} was not done after {timeout:g} s") from None
+    require(len(made.vectors) == len(texts), f"{what} made {len(made.vectors)} vectors of {len(texts)} texts")
+    sizes = {len(vector) for vector in made.vectors}
+    require(len(sizes) == 1 and 0 not in sizes, f"{what} made vectors of different lengths: {sorted(sizes)}")
+    _check_usage(made.usage, what)
 
 
 def _check_artifact(artifact: Artifact, output: str, what: str) -> None:

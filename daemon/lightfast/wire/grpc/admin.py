@@ -15,6 +15,7 @@ from lightfast.context.paging import page_size
 from lightfast.host.records import PluginRecord, PluginState
 from lightfast.security.tokens import Scope, TokenRecord, parse_scopes
 from lightfast.wire.grpc import convert
+from lightfast.wire.grpc.backup import BackupMethods
 from lightfast.wire.grpc.services import ADMIN, WATCH, Caller, Services
 
 _STATES = {
@@ -26,7 +27,7 @@ _STATES = {
 _HIDDEN = '"***"'
 
 
-class AdminService:
+class AdminService(BackupMethods):
     """The methods of `lightfast.api.v1.AdminService`."""
 
     DESCRIPTOR: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["AdminService"]
@@ -39,12 +40,13 @@ class AdminService:
         "IssueToken": ADMIN,
         "RevokeToken": ADMIN,
         "ListTokens": ADMIN,
+        **BackupMethods.SCOPES,
     }
     ONCE: ClassVar[frozenset[str]] = frozenset()
     LOCKED: ClassVar[Mapping[str, str]] = {"ReloadPlugin": "a reload of a plugin"}
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        super().__init__(services)
 
     async def GetInfo(self, request: pb.GetInfoRequest, caller: Caller) -> pb.GetInfoResponse:
         """Show versions, addresses and numbers."""
@@ -69,7 +71,8 @@ class AdminService:
     async def ListPlugins(self, request: pb.ListPluginsRequest, caller: Caller) -> pb.ListPluginsResponse:
         """List the plugins; in the first moments, once they are loaded, or what there is after two seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._services.host.settled(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._services.host.settled()
         records = sorted(self._services.host.records(), key=lambda record: record.name)
         return pb.ListPluginsResponse(plugins=[_plugin(record) for record in records])
 

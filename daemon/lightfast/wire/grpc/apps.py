@@ -82,7 +82,12 @@ class AppService:
         """List what an application can be told to do."""
         response = pb.ListCommandsResponse(revision=self._store.revision, store_id=self._store.store_id)
         for command in self._registry.commands(request.mount):
-            message = response.commands.add(name=command.name, description=command.description, effect=command.effect)
+            message = response.commands.add(
+                name=command.name,
+                description=command.description,
+                effect=command.effect,
+                arguments_schema=command.schema,
+            )
             for argument in command.arguments:
                 message.arguments.add(
                     name=argument.name,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import ClassVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from lightfast.api.v1 import assets_pb2 as pb
+from lightfast.context.flow.probe import Facts
 from lightfast.context.paging import Token, fingerprint, page_size, read_token, write_token
 from lightfast.core.errors import DeadlineExceeded, InvalidArgument
 from lightfast.security.tokens import Scope
@@ -17,6 +18,8 @@ from lightfast.wire.grpc.convert import put_time
 from lightfast.wire.grpc.services import OPERATE, WATCH, Caller, Services
 
 MAX_CHUNK = 1 << 20
+MEDIA_WAIT = 1.0
+"""How long, in seconds, who asks for an asset that has just arrived waits for what it is like."""
 CHUNK_DEADLINE = 60.0
 """How long, in seconds, the next chunk of an asset may take."""
 
@@ -36,6 +39,7 @@ class AssetService:
     def __init__(self, services: Services) -> None:
         self._blobs = services.blobs
         self._store = services.store
+        self._media = services.media
 
     async def WriteAsset(self, requests: AsyncIterator[pb.WriteAssetRequest], caller: Caller) -> pb.WriteAssetResponse:
         """Store one asset; nothing is kept when the stream breaks off."""
@@ -90,6 +94,9 @@ class AssetService:
         record = await self._blobs.get(request.sha256)
         response = pb.GetAssetResponse(revision=self._store.revision, store_id=self._store.store_id)
         put_asset(response.asset, record)
+        if self._media is not None:
+            await self._media.settled(record.sha256, MEDIA_WAIT)
+            put_media([response.asset], await self._media.of([record.sha256]))
         return response
 
     async def ListAssets(self, request: pb.ListAssetsRequest, caller: Caller) -> pb.ListAssetsResponse:
@@ -106,6 +113,8 @@ class AssetService:
         )
         for record in records[:count]:
             put_asset(response.assets.add(), record)
+        if self._media is not None:
+            put_media(response.assets, await self._media.of([asset.sha256 for asset in response.assets]))
         if len(records) > count:
             response.next_page_token = write_token(Token(query, 0, records[count - 1].sha256))
         return response
@@ -132,6 +141,15 @@ def put_asset(message: pb.Asset, record: AssetRecord) -> None:
     message.provenance.settings = told.settings
     message.provenance.sources.extend(told.sources)
     message.file_path = str(record.path)
+
+
+def put_media(messages: Iterable[pb.Asset], known: Mapping[str, Facts]) -> None:
+    """Write what is *known* into *messages*."""
+    for message in messages:
+        facts = known.get(message.sha256)
+        if facts is not None:
+            for name in Facts.__struct_fields__:
+                setattr(message.media, name, getattr(facts, name))
 
 
 async def _each(requests: AsyncIterator[pb.WriteAssetRequest]) -> AsyncIterator[pb.WriteAssetRequest]:

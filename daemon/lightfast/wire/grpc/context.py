@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from lightfast.api.v1 import context_pb2 as pb
+from lightfast.context.entry import Mutation
 from lightfast.context.leases import DEFAULT_TTL
 from lightfast.context.records import RequestKey, Undone
 from lightfast.context.watch import WatchSpec, watch
 from lightfast.core.errors import Conflict, InvalidArgument, OutOfRange
 from lightfast.security.tokens import Scope
 from lightfast.wire.grpc import convert
-from lightfast.wire.grpc.encode import encode
+from lightfast.wire.grpc.conflate import BUSY, conflated
+from lightfast.wire.grpc.encode import encoded
 from lightfast.wire.grpc.interceptors import digest
 from lightfast.wire.grpc.pages import Pages
+from lightfast.wire.grpc.scenes import SceneMethods
 from lightfast.wire.grpc.services import ADMIN, OPERATE, WATCH, Caller, Services
+from lightfast.wire.grpc.upkeep import UpkeepMethods
+from lightfast.wire.grpc.views import ViewMethods
 
 MAX_MUTATIONS = 10_000
+SLICE = 50
+"""After so many transactions of a page the loop gets its turn."""
+ENTRIES = 500
+"""After so many entries, or mutations, too."""
 MAX_APPLY_BYTES = 2 << 20
 
 
-class ContextService:
+class ContextService(SceneMethods, ViewMethods, UpkeepMethods):
     """The methods of `lightfast.api.v1.ContextService`."""
 
     DESCRIPTOR: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["ContextService"]
@@ -42,11 +52,22 @@ class ContextService:
         "KeepLease": OPERATE,
         "CloseLease": OPERATE,
         "Compact": ADMIN,
+        **SceneMethods.SCOPES,
+        **ViewMethods.SCOPES,
+        **UpkeepMethods.SCOPES,
     }
-    ONCE: ClassVar[frozenset[str]] = frozenset({"Declare", "OpenLease"})
-    LOCKED: ClassVar[Mapping[str, str]] = {"Declare": "a declaration", "Compact": "a compaction"}
+    ONCE: ClassVar[frozenset[str]] = (
+        frozenset({"Declare", "OpenLease"}) | SceneMethods.ONCE | ViewMethods.ONCE | UpkeepMethods.ONCE
+    )
+    LOCKED: ClassVar[Mapping[str, str]] = {
+        "Declare": "a declaration",
+        "Compact": "a compaction",
+        **SceneMethods.LOCKED,
+    }
 
     def __init__(self, services: Services) -> None:
+        for part in (SceneMethods, ViewMethods, UpkeepMethods):
+            part.__init__(self, services)
         self._store = services.store
         self._leases = services.leases
         self._pages = Pages()
@@ -63,6 +84,7 @@ class ContextService:
             event_axis=request.time_axis == pb.TIME_AXIS_EVENT,
             page_size=request.page_size,
             page_token=request.page_token,
+            client=caller.origin,
         )
         response = pb.GetResponse(
             revision=page.revision,
@@ -70,11 +92,13 @@ class ContextService:
             next_page_token=page.next_page_token,
             oldest_revision=page.oldest_revision,
         )
-        for entry in page.entries:
+        for number, entry in enumerate(page.entries, 1):
             message = response.entries.add()
             convert.put_entry(message, entry)
             if request.include_tier:
-                message.tier = page.tier
+                message.tier = page.tier_of(entry)
+            if not number % ENTRIES:
+                await asyncio.sleep(0)
         return response
 
     async def List(self, request: pb.ListRequest, caller: Caller) -> pb.ListResponse:
@@ -114,7 +138,7 @@ class ContextService:
         if request.lease_id:
             self._leases.check_owner(request.lease_id, _owner(caller))
         applied = await self._store.apply(
-            convert.get_mutations(request.mutations),
+            await _mutations(request.mutations),
             origin=caller.origin,
             preconditions=convert.get_preconditions(request.preconditions) if request.preconditions else (),
             label=request.label,
@@ -126,14 +150,19 @@ class ContextService:
         )
         response = pb.ApplyResponse(revision=applied.revision, store_id=self._store.store_id)
         add = response.entries.add
-        for entry in applied.entries:
+        for number, entry in enumerate(applied.entries, 1):
             convert.put_entry(add(), entry)
+            if not number % ENTRIES:
+                await asyncio.sleep(0)
         return response
 
     async def Publish(self, requests: AsyncIterator[pb.PublishRequest], caller: Caller) -> pb.PublishResponse:
         """Take batches of signals until the client is done."""
         response = pb.PublishResponse()
-        async for request in requests:
+        async for request, superseded in conflated(requests, self._services.flow):
+            if superseded:
+                response.dropped += superseded
+                response.first_drop_reason = response.first_drop_reason or BUSY
             if len(request.mutations) > MAX_MUTATIONS:
                 raise InvalidArgument(
                     f"{len(request.mutations)} updates in one batch are too many, the most is {MAX_MUTATIONS}",
@@ -163,7 +192,7 @@ class ContextService:
         batches = watch(self._store, spec)
         try:
             async for batch in batches:
-                yield encode(batch, store_id, previous=spec.include_previous)
+                yield await encoded(batch, store_id, previous=spec.include_previous)
         except OutOfRange as error:
             if "compact_revision" in error.metadata:
                 yield pb.WatchResponse(
@@ -189,9 +218,15 @@ class ContextService:
             store_id=self._store.store_id,
             next_page_token=page.next_page_token,
             oldest_revision=page.oldest_revision,
+            missing=[
+                pb.HistoryGap(first_revision=gap.first, last_revision=gap.last, frame_id=gap.frame, reason=gap.why)
+                for gap in page.missing
+            ],
         )
-        for transaction in page.transactions:
+        for number, transaction in enumerate(page.transactions, 1):
             convert.put_transaction(response.transactions.add(), transaction)
+            if not number % SLICE:
+                await asyncio.sleep(0)
         return response
 
     async def Declare(self, request: pb.DeclareRequest, caller: Caller) -> pb.DeclareResponse:
@@ -272,6 +307,15 @@ class ContextService:
         """Drop old history."""
         oldest, dropped = await self._store.compact(request.revision)
         return pb.CompactResponse(oldest_revision=oldest, store_id=self._store.store_id, dropped=dropped)
+
+
+async def _mutations(messages: Sequence[Any]) -> list[Mutation]:
+    """Return the mutations; of many, the loop gets its turn in between."""
+    found = convert.get_mutations(messages[:ENTRIES])
+    for start in range(ENTRIES, len(messages), ENTRIES):
+        await asyncio.sleep(0)
+        found += convert.get_mutations(messages[start : start + ENTRIES], start)
+    return found
 
 
 def _owner(caller: Caller) -> str:

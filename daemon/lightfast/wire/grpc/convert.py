@@ -164,9 +164,9 @@ def put_transaction(message: context_pb2.Transaction, transaction: Transaction) 
     message.undone_revisions.extend(transaction.undone)
 
 
-def get_mutations(messages: Iterable[types_pb2.Mutation]) -> list[Mutation]:
-    """Return the mutations; refuse an empty or malformed one by its index."""
-    return [_mutation(message, index) for index, message in enumerate(messages)]
+def get_mutations(messages: Iterable[types_pb2.Mutation], start: int = 0) -> list[Mutation]:
+    """Return the mutations; refuse an empty or malformed one by its index, the first of which is *start*."""
+    return [_mutation(message, index) for index, message in enumerate(messages, start)]
 
 
 def get_updates(messages: Iterable[types_pb2.Mutation]) -> tuple[list[Mutation], int, str]:

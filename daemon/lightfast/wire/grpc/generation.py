@@ -2,95 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import ClassVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from lightfast.api.v1 import assets_pb2
 from lightfast.api.v1 import generation_pb2 as pb
-from lightfast.gateway.calls import GenerateCall, OperationStep, StepProgress, StepUsage
-from lightfast.gateway.operations import Operation, OperationState
+from lightfast.gateway.calls import OperationStep, StepFallback, StepProgress, StepUsage
 from lightfast.sdk import Preview, TextDelta
 from lightfast.security.tokens import Scope
 from lightfast.wire.grpc import convert
 from lightfast.wire.grpc.assets import put_asset
+from lightfast.wire.grpc.catalog import CatalogMethods
+from lightfast.wire.grpc.costs import CostMethods
+from lightfast.wire.grpc.embed import EmbedMethods, put_answers
+from lightfast.wire.grpc.generation_messages import get_call, operation, put_fallback, put_usage
+from lightfast.wire.grpc.prompts import PromptMethods
 from lightfast.wire.grpc.repeat import Repeats
 from lightfast.wire.grpc.services import OPERATE, WATCH, Caller, Services
+from lightfast.wire.grpc.sessions import SessionMethods
 from lightfast_link.value import Asset
 
-_STATES = {
-    OperationState.RUNNING: pb.OPERATION_STATE_RUNNING,
-    OperationState.SUCCEEDED: pb.OPERATION_STATE_SUCCEEDED,
-    OperationState.FAILED: pb.OPERATION_STATE_FAILED,
-    OperationState.CANCELLED: pb.OPERATION_STATE_CANCELLED,
-}
 
-
-class GenerationService:
+class GenerationService(CatalogMethods, PromptMethods, SessionMethods, CostMethods, EmbedMethods):
     """The methods of `lightfast.api.v1.GenerationService`."""
 
     DESCRIPTOR: ClassVar[ServiceDescriptor] = pb.DESCRIPTOR.services_by_name["GenerationService"]
     SCOPES: ClassVar[Mapping[str, Scope | None]] = {
-        "ListProviders": WATCH,
-        "ListModels": WATCH,
+        **CatalogMethods.SCOPES,
+        **PromptMethods.SCOPES,
+        **SessionMethods.SCOPES,
+        **CostMethods.SCOPES,
+        **EmbedMethods.SCOPES,
         "Generate": OPERATE,
+        "ListOperations": WATCH,
         "GetOperation": WATCH,
         "CancelOperation": OPERATE,
     }
-    ONCE: ClassVar[frozenset[str]] = frozenset()
+    ONCE: ClassVar[frozenset[str]] = PromptMethods.ONCE | SessionMethods.ONCE | CostMethods.ONCE | EmbedMethods.ONCE
+    LOCKED: ClassVar[Mapping[str, str]] = {
+        **PromptMethods.LOCKED,
+        **SessionMethods.LOCKED,
+        **CostMethods.LOCKED,
+        **EmbedMethods.LOCKED,
+    }
 
     def __init__(self, services: Services) -> None:
+        super().__init__(services)
         self._gateway = services.gateway
         self._store = services.store
         self._blobs = services.blobs
         self._repeats = Repeats(services.requests)
-
-    async def ListProviders(self, request: pb.ListProvidersRequest, caller: Caller) -> pb.ListProvidersResponse:
-        """List the providers, the unavailable ones with the reason."""
-        response = pb.ListProvidersResponse()
-        for record in self._gateway.providers():
-            response.providers.add(
-                name=record.name,
-                description=record.description,
-                available=record.available,
-                reason=record.reason,
-                local=record.local,
-            )
-        return response
-
-    async def ListModels(self, request: pb.ListModelsRequest, caller: Caller) -> pb.ListModelsResponse:
-        """List the models."""
-        response = pb.ListModelsResponse()
-        for record in self._gateway.models(request.output):
-            response.models.add(
-                name=record.name,
-                inputs=record.model.inputs,
-                outputs=record.model.outputs,
-                description=record.model.description,
-                settings_schema=json.dumps(dict(record.model.settings)),
-                procedural=record.model.procedural,
-            )
-        return response
 
     def Generate(self, request: pb.GenerateRequest, caller: Caller) -> AsyncGenerator[bytes, None]:
         """Generate: progress, previews, text, assets, usage."""
         return self._repeats.stream(self._generate(request, caller), request, caller, "Generate", _is_answer)
 
     async def _generate(self, request: pb.GenerateRequest, caller: Caller) -> AsyncIterator[pb.GenerateResponse]:
-        call = GenerateCall(
-            model=request.model,
-            output=request.output,
-            prompt=request.prompt,
-            settings=convert.get_values(request.settings, "settings"),
-            sources=tuple(request.sources),
-            seed=request.seed if request.HasField("seed") else None,
-            target_path=request.target_path,
-            timeout=convert.get_duration(request.timeout, "timeout") if request.HasField("timeout") else 0.0,
-            group=request.group_id,
-        )
-        steps = self._gateway.generate(call, caller.origin)
+        steps = self._gateway.generate(get_call(request), caller.origin)
         try:
             async for step in steps:
                 yield await self._response(step)
@@ -98,55 +67,58 @@ class GenerationService:
             await steps.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _response(self, step: OperationStep) -> pb.GenerateResponse:
-        response = pb.GenerateResponse(operation_id=step.operation_id)
         kind = step.kind
+        if type(kind) is TextDelta:
+            return pb.GenerateResponse(operation_id=step.operation_id, text_delta=kind.text)
+        response = pb.GenerateResponse(operation_id=step.operation_id)
         if isinstance(kind, StepProgress):
             response.progress.fraction = kind.fraction
             response.progress.message = kind.message
             response.progress.model = kind.model
             response.progress.seed = kind.seed
-        elif isinstance(kind, TextDelta):
-            response.text_delta = kind.text
         elif isinstance(kind, Preview):
             response.preview.media_type = kind.media_type
             response.preview.content = kind.content
         elif isinstance(kind, Asset):
             put_asset(response.asset, await self._blobs.get(kind.sha256))
+        elif isinstance(kind, StepFallback):
+            put_fallback(response.fallback, kind)
         elif isinstance(kind, StepUsage):
-            response.usage.input_tokens = kind.input_tokens
-            response.usage.output_tokens = kind.output_tokens
-            convert.put_duration(response.usage.duration, kind.duration)
-            response.usage.cost_usd = kind.cost_usd
+            usage = response.usage
+            put_usage(usage, kind.usage)
+            convert.put_duration(usage.duration, kind.duration)
+            usage.cost_usd = kind.cost_usd
+            usage.cost_basis = kind.cost_basis
+            usage.saved_usd = kind.saved_usd
+            usage.cache = kind.cache
+            usage.model = kind.model
+            usage.finish_reason = kind.finish_reason
         return response
+
+    async def ListOperations(self, request: pb.ListOperationsRequest, caller: Caller) -> pb.ListOperationsResponse:
+        """List the operations, the newest first, without their texts."""
+        found, more = await self._gateway.list_operations(
+            running_only=request.running_only,
+            project=request.project,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return pb.ListOperationsResponse(
+            operations=[operation(record, whole=False) for record in found], next_page_token=more
+        )
 
     async def GetOperation(self, request: pb.GetOperationRequest, caller: Caller) -> pb.GetOperationResponse:
         """Show an operation."""
-        operation = await self._gateway.operation(request.operation_id)
-        return pb.GetOperationResponse(
-            operation=_operation(operation), revision=self._store.revision, store_id=self._store.store_id
-        )
+        found = await self._gateway.operation(request.operation_id)
+        message = operation(found)
+        if found.output == "batch" and self._gateway.batches is not None:
+            put_answers(message, await self._gateway.batches.answers(found.operation_id))
+        return pb.GetOperationResponse(operation=message, revision=self._store.revision, store_id=self._store.store_id)
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, caller: Caller) -> pb.CancelOperationResponse:
         """Cancel an operation."""
-        return pb.CancelOperationResponse(operation=_operation(await self._gateway.cancel(request.operation_id)))
+        return pb.CancelOperationResponse(operation=operation(await self._gateway.cancel(request.operation_id)))
 
 
 def _is_answer(message: pb.GenerateResponse) -> bool:
-    return message.WhichOneof("kind") in {"text_delta", "asset", "usage"}
-
-
-def _operation(record: Operation) -> pb.Operation:
-    message = pb.Operation(
-        operation_id=record.operation_id,
-        state=_STATES[record.state],
-        model=record.model,
-        fraction=record.fraction,
-        error=record.error,
-        assets=[
-            assets_pb2.Asset(uri=asset.uri, media_type=asset.media_type, sha256=asset.sha256, size=asset.size)
-            for asset in record.assets
-        ],
-    )
-    convert.put_time(message.create_time, record.create_time)
-    convert.put_time(message.end_time, record.end_time)
-    return message
+    return message.WhichOneof("kind") in {"text_delta", "asset", "usage", "fallback"}

@@ -15,14 +15,20 @@ from lightfast.wire.grpc.admin import AdminService
 from lightfast.wire.grpc.apps import AppService
 from lightfast.wire.grpc.assets import AssetService
 from lightfast.wire.grpc.context import ContextService
+from lightfast.wire.grpc.desk import DeskService
+from lightfast.wire.grpc.engine import EngineService
+from lightfast.wire.grpc.events import EventService
 from lightfast.wire.grpc.generation import GenerationService
 from lightfast.wire.grpc.health import HealthService, ReflectionService
 from lightfast.wire.grpc.interceptors import MAX_STREAMS, MAX_UNARY, UNARY_DEADLINE, Door
+from lightfast.wire.grpc.jobs import JobService
 from lightfast.wire.grpc.links import LinkService
+from lightfast.wire.grpc.memory_service import MemoryService
 from lightfast.wire.grpc.services import Services
 from lightfast.wire.grpc.show import ShowService
 from lightfast.wire.grpc.table import MethodTable
 from lightfast.wire.grpc.transport import TransportService
+from lightfast.wire.grpc.workspaces import WorkspaceService
 
 log = structlog.get_logger("lightfast.grpc")
 
@@ -59,6 +65,7 @@ class GrpcServer:
             max_unary=max_unary,
             max_streams=max_streams,
             unary_deadline=unary_deadline,
+            flow=services.flow,
         )
         self._services = services
         self._tasks = TaskGroup("grpc")
@@ -111,6 +118,12 @@ class GrpcServer:
                 GenerationService(services),
                 AdminService(services),
                 ShowService(services),
+                MemoryService(services),
+                EngineService(services),
+                EventService(services),
+                DeskService(services),
+                JobService(services),
+                WorkspaceService(services),
                 health,
             ),
             services.show.guard.check,
@@ -123,12 +136,16 @@ class GrpcServer:
         return table
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Say NOT_SERVING, end the watches so that they come back later, and give calls *grace* seconds."""
+        """Say NOT_SERVING, end what has no end of its own, so that it comes back later, and give calls *grace* s."""
         if self._server is None:
             return
         if self._health is not None:
             self._health.drain()
         self._services.bus.close()
+        if self._services.meta is not None:
+            self._services.meta.events.send_away()
+            self._services.meta.runs.send_away()
+        self.door.send_away()
         await self._server.stop(grace)
         await self._tasks.close()
         if self._unix is not None:

@@ -37,10 +37,11 @@ class ShowService:
         "StopRecording": OPERATE,
         "ListRecordings": WATCH,
         "DeleteRecording": OPERATE,
+        "PackRecording": OPERATE,
         "ExportRecording": WATCH,
         "Replay": OPERATE,
     }
-    ONCE: ClassVar[frozenset[str]] = frozenset({"StartRecording", "StopRecording", "DeleteRecording"})
+    ONCE: ClassVar[frozenset[str]] = frozenset({"StartRecording", "StopRecording", "DeleteRecording", "PackRecording"})
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
@@ -121,6 +122,10 @@ class ShowService:
         """Delete a recording."""
         await self._journal.delete(request.name)
         return pb.DeleteRecordingResponse()
+
+    async def PackRecording(self, request: pb.PackRecordingRequest, caller: Caller) -> pb.PackRecordingResponse:
+        """Pack a recording."""
+        return pb.PackRecordingResponse(recording=_recording(await self._journal.pack(request.name, request.hz)))
 
     async def ExportRecording(
         self, request: pb.ExportRecordingRequest, caller: Caller

@@ -9,8 +9,10 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from lightfast.context.flow.records import Lane
 from lightfast.security.tokens import Scope
 from lightfast.wire.grpc.interceptors import Door
+from lightfast.wire.grpc.lanes import lane_of
 
 
 class Service(Protocol):
@@ -62,15 +64,21 @@ def _wrap(
         call = _locked(call, what, check)
     request_type = GetMessageClass(method.input_type)
     scope = service.SCOPES[method.name]
+    lane = lane_of(service.DESCRIPTOR.name, method.name)
     handler: Any
+    streamed = lane if isinstance(lane, Lane) else Lane.STATE
     if method.server_streaming:
-        handler = door.server_stream(call, request_type, scope, method.name, many_requests=method.client_streaming)
+        handler = door.server_stream(
+            call, request_type, scope, method.name, many_requests=method.client_streaming, lane=streamed
+        )
         if method.client_streaming:
             return grpc.stream_stream_rpc_method_handler(handler)
         return grpc.unary_stream_rpc_method_handler(handler)
     if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(door.client_stream(call, request_type, scope, method.name))
-    handler = door.unary(call, request_type, scope, method.name, once=method.name in service.ONCE)
+        return grpc.stream_unary_rpc_method_handler(
+            door.client_stream(call, request_type, scope, method.name, lane=streamed)
+        )
+    handler = door.unary(call, request_type, scope, method.name, once=method.name in service.ONCE, lane=lane)
     return grpc.unary_unary_rpc_method_handler(handler)
 
 

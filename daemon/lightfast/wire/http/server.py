@@ -1,4 +1,4 @@
-"""The HTTP door: health for everybody, metrics for whoever has a token, nothing else yet.
+"""The HTTP door: health for everybody, metrics and streams for whoever has a token.
 
 The socket is bound early, so that a taken port stops the start; the libraries are loaded once
 the daemon is ready, and connections that come before wait in the socket's queue.
@@ -19,13 +19,22 @@ from lightfast.core.metrics import CONTENT_TYPE, Metrics
 from lightfast.security.tokens import Principal, Scope
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
+
+    from lightfast.wire.http.streams import Streams
 
 log = structlog.get_logger("lightfast.http")
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
-_STATUS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
+_STATUS = {
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "OUT_OF_RANGE": 410,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -53,7 +62,11 @@ class HttpDoor:
         authenticate: Callable[[str], Principal],
         metrics: Metrics,
         serving: Callable[[], bool],
+        streams: Callable[[Callable[[HTTPConnection], Principal]], Streams] | None = None,
     ) -> None:
+        """*streams* makes what serves the streams, when the libraries are loaded."""
+        self._make_streams = streams
+        self.streams: Streams | None = None
         self._socket = sock
         self._authenticate = authenticate
         self._metrics = metrics
@@ -62,8 +75,15 @@ class HttpDoor:
         self._stopping = False
         self._ended = asyncio.Event()
 
+    @property
+    def streams_open(self) -> int:
+        """Return how many streams are open."""
+        return 0 if self.streams is None else self.streams.open
+
     async def serve(self) -> None:
         """Load the libraries, off the loop, and serve until `stop`."""
+        if self._make_streams is not None:
+            self.streams = self._make_streams(self.principal)
         server = await asyncio.to_thread(_server, self)
         if self._stopping:
             return
@@ -76,13 +96,15 @@ class HttpDoor:
     async def stop(self) -> None:
         """Take no more requests; returns when the open ones are answered or cut."""
         self._stopping = True
+        if self.streams is not None:
+            self.streams.stop()
         if self._server is None:
             self._socket.close()
         else:
             self._server.should_exit = True
             await self._ended.wait()
 
-    def principal(self, request: Request) -> Principal:
+    def principal(self, request: HTTPConnection) -> Principal:
         """Return who asks; raises `Unauthenticated`."""
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
@@ -142,34 +164,55 @@ def _application(door: HttpDoor) -> Any:
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse
-    from starlette.routing import Route
+    from starlette.routing import Route, WebSocketRoute
+
+    from lightfast.wire.http.protocol import STREAMS
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, LightfastError):
-            body = {"error": error.message, "reason": error.reason}
+            body = {"error": error.message, "reason": error.reason} | dict(error.metadata)
             code = _STATUS.get(error.status, 400)
             return JSONResponse(body, status_code=code, headers={"www-authenticate": "Bearer"} if code == 401 else None)
         code = error.status_code if isinstance(error, HTTPException) else 500
         what = {404: "there is nothing here", 405: "not this way"}.get(code, "it failed")
         return JSONResponse({"error": what, "reason": f"HTTP_{code}"}, status_code=code)
 
+    routes: list[Any] = [
+        Route("/health", door.health, methods=["GET"]),
+        Route("/metrics", door.metrics, methods=["GET"]),
+    ]
+    if (streams := door.streams) is not None:
+        for path in sorted(STREAMS):
+            routes += [Route(path, streams.sse, methods=["GET"]), WebSocketRoute(path, streams.websocket)]
     application = Starlette(
-        routes=[
-            Route("/health", door.health, methods=["GET"]),
-            Route("/metrics", door.metrics, methods=["GET"]),
-        ],
+        routes=routes,
         exception_handlers={LightfastError: refuse, HTTPException: refuse, Exception: refuse},
     )
 
     async def checked(scope: Any, receive: Any, send: Any) -> None:
-        """Answer only when asked by a name of this machine: a web page that rebinds a name is not."""
-        if scope["type"] == "http" and not _local_host(scope["headers"]):
-            body = {"error": "ask for localhost or 127.0.0.1", "reason": "WRONG_HOST"}
-            await JSONResponse(body, status_code=421)(scope, receive, send)
+        """Answer only when asked by a name of this machine, and never a page from elsewhere."""
+        wrong = scope["type"] in {"http", "websocket"} and _stranger(scope["headers"])
+        if wrong:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": wrong[0]})
+                return
+            await JSONResponse({"error": wrong[1], "reason": wrong[0]}, status_code=421)(scope, receive, send)
             return
         await application(scope, receive, send)
 
     return checked
+
+
+def _stranger(headers: list[tuple[bytes, bytes]]) -> tuple[str, str] | None:
+    """Return why a request is not answered: a web page that rebinds a name, or one of another origin, sent it."""
+    if not _local_host(headers):
+        return "WRONG_HOST", "ask for localhost or 127.0.0.1"
+    origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+    for origin in origins:
+        host = origin.partition("://")[2]
+        if not _local_host([(b"host", host.encode("latin-1"))]):
+            return "WRONG_ORIGIN", f"pages of {origin:.80} are not answered"
+    return None
 
 
 def _local_host(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -87,7 +87,8 @@ class UdpSocket:
             opened = cls(sock, receive, max_bytes)
         except OSError as error:
             sock.close()
-            raise _bind_error(error, local) from None
+            # Who holds the port is found by looking at all processes, which takes longer than the loop can wait.
+            raise await asyncio.to_thread(_bind_error, error, local) from None
         await opened._start()
         return opened
 

@@ -44,7 +44,7 @@ class NodeStore(Protocol):
     def get(self, path: str) -> Entry | None:
         """Return the live entry at *path*."""
 
-    def select(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
+    async def entries(self, pattern: str, limit: int | None = None, after: str = "") -> list[Entry]:
         """Return the live entries that match, ordered by path."""
 
     def declaration(self, path: str) -> Declaration | None:
@@ -182,7 +182,7 @@ class Nodes:
         scanned = 0
         for number, scope in enumerate(scopes):
             after = ""
-            while page := self._store.select(scope, SLICE, after):
+            while page := await self._store.entries(scope, SLICE, after):
                 for entry in page:
                     if entry.path == path or not self.granted(entry.path):
                         continue

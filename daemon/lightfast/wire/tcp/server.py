@@ -72,7 +72,8 @@ class TcpDoor:
         if self.connections:
             self._drained = asyncio.get_running_loop().create_future()
             # Each connection is cut at the latest after its last words, so this ends.
-            await asyncio.wait_for(self._drained, LAST_WORDS + 1.0)
+            async with asyncio.timeout(LAST_WORDS + 1.0):
+                await self._drained
 
     def opened(self, connection: _Connection) -> None:
         """Take in a connection, and tick while there is one."""

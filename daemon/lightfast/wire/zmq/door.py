@@ -74,7 +74,7 @@ class ZmqDoor:
             for name, client in (("zmq_router", zmq.DEALER), ("zmq_pub", zmq.SUB)):
                 if bound[name].startswith("tcp://") and self._keys:
                     await prove(bound[name], self._keys, client)
-        except (FailedPrecondition, asyncio.CancelledError):
+        except BaseException:  # a socket left open would keep `term` from ever returning
             for sock in sockets:
                 sock.close(0)
             await self.stop()
@@ -123,8 +123,8 @@ class ZmqDoor:
             self._unlisten()
             self._unlisten = None
         if self.router is not None:
-            self.router.close("the daemon stops")
-            self.router = None
+            router, self.router = self.router, None
+            await router.close("the daemon stops")
         if self.publisher is not None:
             self.publisher.close()
             self.publisher = None

@@ -80,6 +80,7 @@ class _Selector:
         self._go = threading.Event()
         self._go.set()
         self._closed = False
+        self._ending = threading.Lock()
         threading.Thread(target=self._run, name="lightfast-zmq-ready", daemon=True).start()
 
     def _run(self) -> None:
@@ -87,15 +88,21 @@ class _Selector:
             self._go.wait()
             if self._closed:
                 return
-            if select.select([self._descriptor], [], [], 0.5)[0]:
-                self._go.clear()
-                self._wake()
+            try:
+                found = select.select([self._descriptor], [], [], 0.5)[0]
+            except (OSError, ValueError):  # the socket was closed meanwhile, and its descriptor with it
+                found = []
+            with self._ending:  # after `close` nobody is woken: the loop may be gone
+                if found and not self._closed:
+                    self._go.clear()
+                    self._wake()
 
     def resume(self) -> None:
         """Wait again."""
         self._go.set()
 
     def close(self) -> None:
-        """End the thread."""
-        self._closed = True
+        """End the thread, within half a second; it wakes nobody from now on."""
+        with self._ending:
+            self._closed = True
         self._go.set()

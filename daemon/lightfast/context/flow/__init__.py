@@ -1,0 +1,1 @@
+"""Flow: who goes first, who waits, and who is asked to come back."""

@@ -1,0 +1,1 @@
+"""The temporal memory: facts, notes and relations on two time axes."""

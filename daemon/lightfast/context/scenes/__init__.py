@@ -1,0 +1,1 @@
+"""Scenes: named sets of entries."""

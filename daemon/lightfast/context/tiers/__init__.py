@@ -1,0 +1,1 @@
+"""The tiers of the context: memory, history, archive."""

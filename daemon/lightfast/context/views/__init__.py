@@ -1,0 +1,1 @@
+"""Views: the context as one consumer needs it."""

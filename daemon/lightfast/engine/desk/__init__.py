@@ -1,0 +1,1 @@
+"""The front desk: answers at once, in a coded language."""

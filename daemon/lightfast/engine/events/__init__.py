@@ -1,0 +1,1 @@
+"""What happened in the engine, in one durable order."""

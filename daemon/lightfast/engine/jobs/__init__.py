@@ -1,0 +1,1 @@
+"""Durable work: a queue with leases, and schedules."""

@@ -1,0 +1,1 @@
+"""The second of two writes: tasks, projects and workspaces as JSON files, beside the database."""

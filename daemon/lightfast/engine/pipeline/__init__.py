@@ -1,0 +1,1 @@
+"""Fetch, decode, execute, write back."""

@@ -1,0 +1,1 @@
+"""Programs: typed instructions, their text forms, what is wrong with them, and how they get smaller."""

@@ -1,0 +1,1 @@
+"""Runs: one execution of a program each, journaled, approved, taken back."""

@@ -1,0 +1,1 @@
+"""Programs from YAML files, reloaded as they change."""

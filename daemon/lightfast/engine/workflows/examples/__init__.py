@@ -1,0 +1,1 @@
+"""Workflows that ship with Lightfast, as YAML files."""

@@ -1,0 +1,1 @@
+"""Workspaces, projects and tasks."""

@@ -1,0 +1,1 @@
+"""Embeddings that go out together, and batches that last."""

@@ -1,0 +1,1 @@
+"""Prompt templates, compaction, counting of tokens, and windows."""

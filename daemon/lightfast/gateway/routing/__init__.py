@@ -1,0 +1,1 @@
+"""Finds who could answer: names, aliases, what models can do, how they do now."""

@@ -1,0 +1,1 @@
+"""Sessions with AI services: accounts, their keys, limits, balance and health."""

@@ -1,0 +1,1 @@
+"""The archive: frames that are appended, found again and never changed."""

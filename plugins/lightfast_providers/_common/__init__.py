@@ -1,0 +1,1 @@
+"""What the providers share: bounded answers, clients that are kept, limits and errors read from answers."""
