@@ -22,6 +22,10 @@ from lightfast.core import log
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+# Before anybody imports numpy: on a busy machine threads of OpenBLAS wait for each other in loops, which takes thirteen
+# times the work, from everybody else, too.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 TIMEOUT = float(os.environ.get("LIGHTFAST_TEST_TIMEOUT", "180"))
 BLOCKED_S = 480.0
 """After so long a test that blocks is woken; below `faulthandler_timeout`, which ends the whole worker."""

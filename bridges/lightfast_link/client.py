@@ -16,10 +16,9 @@ none of them waits for the network.
 
 Events: `("welcome", header)` · `("apply", [Wish, …])` · `("command", Call)` · `("cancel", call_id)` ·
 `("resync", reason)` report everything again, then `synced()` · `("lost", reason, unseen)` the connection is
-gone, the client tries again by itself, and wishes and calls not yet answered are void; *unseen* changes were
-reported and not acknowledged: where there are any, say `rehello(generation=…)` with a higher generation, or
-the daemon puts its older values back ·
-`("refused", reason, message)` the daemon will not have us (`LINK_VERSION`, `LINK_KEY`, …), tried again every
+gone, the client tries again by itself, and wishes and calls not yet answered are void; *unseen* changes were reported
+until now and not acknowledged: where there are any, say `rehello(generation=…)` with a higher generation, or the daemon
+puts its older values back · `("refused", reason, message)` it will not have us (`LINK_VERSION`, …), tried again every
 `REFUSED_PAUSE` seconds · `("unsent", path, message)` a report could not travel · `("stored", transfer, Asset)`,
 `("asset", transfer, Asset, bytes or None)`, `("asset_failed", transfer, reason)`.
 """
@@ -164,6 +163,7 @@ class LinkClient:
         checked = [check_change(change if isinstance(change, Change) else Change(**change)) for change in changes]
         with self.lock:
             kept = [self.outbox.add(change) for change in checked]
+            self.inbox.reported(len(checked))
             if not all(kept) and self._state == "live":
                 self.inbox.add(("resync", "too many reports waited, so they were dropped: report everything again"))
         self._touch()
@@ -171,7 +171,8 @@ class LinkClient:
     def synced(self) -> None:
         """Say that the full report after `welcome` or `resync` is complete; ignored when that session is gone."""
         with self.lock:
-            if self._state == "live" and self._seen_session == self._sessions:
+            void = self.stopping and not self._closing  # after `rehello`: the report is not to be judged by the old one
+            if self._state == "live" and self._seen_session == self._sessions and not void:
                 self.outbox.mark_synced()
         self._touch()
 

@@ -27,6 +27,8 @@ class Inbox:
         self._signals: Dict[str, Wish] = {}
         self._wishes = 0
         self._calls = 0
+        self._unseen = 0
+        """How many changes the daemon had not acknowledged at the last loss, and how many were reported since."""
         self.ready = threading.Event()
 
     def add(self, event: Event) -> None:
@@ -65,6 +67,10 @@ class Inbox:
         self.add(("command", call))
         return None
 
+    def reported(self, changes: int) -> None:
+        """Count *changes* that the main thread reports: a loss may wait that it has not heard of yet."""
+        self._unseen += changes
+
     def end_session(self, reason: str, unseen: int, *, was_live: bool) -> List[int]:
         """Drop what belonged to the session, and say that it is lost, with *unseen* changes on the way.
 
@@ -78,7 +84,9 @@ class Inbox:
         self._wishes = self._calls = 0
         # A session that the main thread never saw begin is not lost to it; an earlier loss still is.
         if "lost" in waiting or (was_live and "welcome" not in waiting):
-            self._items.append(("lost", reason, unseen))
+            # A session that came and went meanwhile may have acknowledged what an earlier one had not.
+            self._unseen = max(self._unseen, unseen) if "lost" in waiting else unseen
+            self._items.append(("lost", reason))
         if self._items:
             self.ready.set()
         return dropped
@@ -91,7 +99,7 @@ class Inbox:
             if item[0] not in ("wish", "signal"):
                 if item[0] == "command":
                     self._calls -= 1
-                events.append(item)
+                events.append((*item, self._unseen) if item[0] == "lost" else item)
                 continue
             if item[0] == "wish":
                 self._wishes -= 1

@@ -19,6 +19,9 @@ GREETING = 5.0
 PING_EVERY = 2.0
 DEAD_AFTER = 6.0
 """Seconds of silence after which the daemon is taken for lost."""
+LATE = 1.0
+"""Seconds between two looks beyond the wait that was meant. After more, this process stood still, and what the daemon said
+meanwhile is still to be read: only the wait that was meant counts as silence."""
 
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 """What reading a malformed header raises; `FrameError` is a `ValueError`."""
@@ -44,7 +47,7 @@ class Session:
         self._clock = client.clock
         now = self._clock()
         self._deadline = now + GREETING
-        self._heard = self._pinged = now
+        self._heard = self._pinged = self._looked = now
         self._responder: Optional[Responder] = None
         self._first: Optional[Frame] = None
         self._credit = 0
@@ -64,12 +67,13 @@ class Session:
             self._first = self._hello()
         while not self._client.stopping:
             blocked = not self._send_all()
-            self._connection.wait(self._patience(), writable=blocked)
+            patience = self._patience()
+            self._connection.wait(patience, writable=blocked)
             self._client.drain_waker()
             for parts in self._connection.receive():
                 self._heard = self._clock()
                 self._receive(parts)
-            self._check_time()
+            self._check_time(patience)
         self._say_bye(self._client.stopping)
 
     def _hello(self) -> Frame:
@@ -156,8 +160,13 @@ class Session:
         until = min(self._pinged + PING_EVERY, self._heard + DEAD_AFTER) if self.live else self._deadline
         return min(max(until - self._clock(), 0.0), PING_EVERY)
 
-    def _check_time(self) -> None:
+    def _check_time(self, patience: float) -> None:
         now = self._clock()
+        stood = now - self._looked - patience
+        self._looked = now
+        if stood > LATE:
+            self._heard = min(self._heard + stood, now)
+            self._deadline += stood
         if not self.live:
             if now >= self._deadline:
                 raise LinkError("LINK_LOST", "no daemon answered at %s within %g s" % (self._transport, GREETING))

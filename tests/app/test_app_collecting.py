@@ -30,7 +30,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def run(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "lightfast", "--home", str(daemon.home), *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=150, check=False)
 
 
 def test_a_dry_run_says_what_and_why_and_a_run_does_it(daemon: Daemon) -> None:

@@ -240,7 +240,7 @@ def test_off_loopback_it_speaks_tls_alone(home: Path, tmp_path: Path) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=150,
     )  # fmt: skip
     flags = ["grpc.listen=0.0.0.0:0", f"grpc.tls_cert={cert}", f"grpc.tls_key={key}"]
     with daemon(home, flags=flags) as found:

@@ -81,6 +81,10 @@ UNDO = "    revision <…> took back <…>; both are at 93 bpm"
 WATCHED = "• somebody watched all this over gRPC: <…> events<…>, revisions <…> to <…>: none missing, none twice"
 
 
+PLAY_S = 700.0
+"""Seconds that one demo may take; it makes a film, on a machine that may have other work."""
+
+
 def left_behind(folder: Path) -> list[str]:
     """Return the processes that have to do with *folder*."""
     found = []
@@ -106,7 +110,11 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def played(folder: Path, *arguments: str) -> str:
     process = start(folder, *arguments)
     try:
-        told, _ = process.communicate(timeout=400)
+        told, _ = process.communicate(timeout=PLAY_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        told, _ = process.communicate(timeout=60)
+        raise AssertionError(f"the demo did not end within {PLAY_S:g} s:\n{told}") from None
     finally:
         process.kill()
     assert process.returncode == 0, told
@@ -128,6 +136,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.limit(430)
 def test_with_simulators_twice_in_one_folder(folder: Path) -> None:
     told = played(folder, "--simulate")
     assert "/blender: simulator" in told
@@ -137,6 +146,7 @@ def test_with_simulators_twice_in_one_folder(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.real_app
+@pytest.mark.limit(430)
 def test_with_the_real_blender(folder: Path) -> None:
     if shutil.which("blender") is None:
         pytest.skip("Blender is missing: apt-get install blender")

@@ -24,7 +24,7 @@ SHORT = 0.4
 """Seconds for a question that nobody answers."""
 LONG = 60.0
 """Seconds for one that is answered."""
-PATIENT = 2.0
+PATIENT = 6.0
 """Seconds for each question to one that answers only the second."""
 
 
@@ -169,8 +169,8 @@ async def test_abletonosc_answers_to_one_port_only() -> None:
         assert server.heard == ["/live/test"], "where nobody can hear the answer, it is not asked"
 
 
-async def run(table: list[Known], **more: Any) -> list[checks.Finding]:
-    return await asyncio.to_thread(lambda: survey(table=table, **more))
+async def run(table: list[Known], own_pid: int = 0, budget: float = LONG) -> list[checks.Finding]:
+    return await asyncio.to_thread(lambda: survey(own_pid, table, budget))
 
 
 async def test_a_survey_names_holder_program_and_remedy() -> None:

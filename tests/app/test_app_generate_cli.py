@@ -181,7 +181,7 @@ def test_control_c_ends_the_generation_too(desk: Desk) -> None:
     try:
         heard(process, process.stderr, "started")
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=150)[1]
     finally:
         process.kill()
         process.wait(60)

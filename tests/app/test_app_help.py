@@ -18,7 +18,7 @@ from lightfast.app.cli.root import root
 def said(*arguments: str, text: bytes = b"") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "lightfast", *arguments],
-        input=text, capture_output=True, timeout=60, check=False, env=clean_environ() | {"COLUMNS": "200"},
+        input=text, capture_output=True, timeout=150, check=False, env=clean_environ() | {"COLUMNS": "200"},
     )  # fmt: skip
     return done.returncode, done.stdout.decode() + done.stderr.decode()
 

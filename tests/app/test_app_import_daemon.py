@@ -100,7 +100,7 @@ def test_all_of_a_layout_arrives(daemon: Daemon, tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_a_mistake_of_the_caller(daemon: Daemon, tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         process = begin(daemon, "import", folder)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=150)
         assert process.returncode == 2, err
         assert str(folder) in err
 

@@ -54,7 +54,7 @@ def test_record_list_show_export_delete(house: Daemon, tmp_path: Path) -> None:
         said(house, "set", "/a", "1")
         said(house, "set", "/a", "2")
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 0, told
@@ -77,7 +77,7 @@ def test_a_stop_from_elsewhere_and_a_time(house: Daemon) -> None:
     process = recording(house, "take", "--patterns", "/a")
     try:
         assert "it was stopped" in said(house, "record", "--stop")
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=150)
         assert process.returncode == 0, told
     finally:
         process.kill()

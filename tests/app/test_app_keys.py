@@ -86,7 +86,7 @@ def command(home: Path, *arguments: str, given: str = "") -> subprocess.Complete
     environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     return subprocess.run(
         [sys.executable, "-m", "lightfast.app.cli.main", "--home", str(home), *arguments],
-        input=given, capture_output=True, text=True, timeout=60, env=environ, check=False,
+        input=given, capture_output=True, text=True, timeout=150, env=environ, check=False,
     )  # fmt: skip
 
 

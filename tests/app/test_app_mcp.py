@@ -188,7 +188,7 @@ def test_ctrl_c_over_http_ends_it_without_a_traceback(daemon: Daemon, moment: st
                 url = re.search(r"http://\S+", told)[0]  # type: ignore[index]
                 assert httpx.post(url, json={}, timeout=60).status_code == 401
             process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=150)
     finally:
         process.kill()
     assert (process.returncode, said) == (130, "")
@@ -196,7 +196,7 @@ def test_ctrl_c_over_http_ends_it_without_a_traceback(daemon: Daemon, moment: st
 
 def test_off_loopback_is_refused(daemon: Daemon) -> None:
     command = [sys.executable, "-m", "lightfast", "--home", str(daemon.home), "mcp", "--http", "0.0.0.0:0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 2
     assert "other machines" in done.stderr
 
@@ -217,7 +217,7 @@ async def test_two_are_served_at_once_and_a_signal_revokes_the_token(daemon: Dae
             assert await asyncio.to_thread(process.wait, 60) == 128 + getattr(signal, name)
         finally:
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=150)
         assert await use(other, "apps")
     with Client(home=daemon.home) as owner:
         assert "mcp" not in json.dumps(owner.call_json("AdminService.ListTokens", {}))

@@ -58,7 +58,7 @@ def at_terminal(house: Daemon, *arguments: str, answer: str) -> tuple[int, str, 
             if b"[y/N]" in asked and not answered:
                 answered = True
                 os.write(ours, answer.encode() + b"\n")
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=150)
         return process.returncode, printed, asked.decode()
     finally:
         process.kill()

@@ -18,7 +18,7 @@ HEAVY = (
 def loaded(statement: str) -> set[str]:
     """Return the modules that are loaded after *statement* in a fresh interpreter."""
     program = f"import sys\n{statement}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150, check=True)
     return set(done.stdout.split())
 
 

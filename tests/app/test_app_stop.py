@@ -151,7 +151,7 @@ def test_a_thread_that_never_returns_does_not_keep_the_process(tmp_path: Path) -
 
 def test_a_process_ends_whatever_hangs() -> None:
     program = "import time; from lightfast.app.ending import end_within; end_within(0.2, 7); time.sleep(600)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 7
     assert "'MainThread'" in done.stdout + done.stderr
 
@@ -177,7 +177,7 @@ def test_a_process_ends_also_where_nobody_reads_what_it_says() -> None:
         assert process.wait(60) == 7
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=150)
 
 
 HANGS = """
@@ -204,7 +204,7 @@ def test_a_start_that_hangs_is_ended_by_a_signal(tmp_path: Path) -> None:
     try:
         heard(process, process.stdout, "opening")
         process.terminate()
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 1, told
@@ -242,7 +242,7 @@ def test_what_the_start_has_left_to_do_is_not_done_at_the_stop(tmp_path: Path) -
     try:
         heard(process, process.stdout, '"event": "ready"')
         process.terminate()
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 0, told

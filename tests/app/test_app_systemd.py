@@ -35,7 +35,7 @@ def prepared(name: str, folder: Path) -> Path:
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environ = os.environ | {"XDG_RUNTIME_DIR": str(folder), "SYSTEMD_LOG_LEVEL": "warning"}
     return subprocess.run(
-        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, env=environ, check=False
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=150, env=environ, check=False
     )
 
 

@@ -150,7 +150,7 @@ async def test_song_position_and_beats_are_signals() -> None:
         await session.call("song.start_playing")
         await until(lambda: session.values.get("song/beat") not in (None, 0))
         await until(lambda: session.values["song/is_playing"] is True)
-        assert session.values["song/current_song_time"] > 0  # type: ignore[operator]
+        await until(lambda: session.values["song/current_song_time"] > 0)  # type: ignore[operator]
         await session.call("song.stop_playing")
         await until(lambda: session.values["song/is_playing"] is False)
 
@@ -159,10 +159,10 @@ async def test_clips_and_scenes_are_fired() -> None:
     async with joint() as (_, _, session):
         await session.call("clip.fire", track=1, scene=2)
         await until(lambda: session.values["tracks/1/clips/2/is_playing"] is True)
-        assert session.values["tracks/1/playing_slot_index"] == 2
+        await until(lambda: session.values["tracks/1/playing_slot_index"] == 2)
         await session.call("scene.fire", scene=1)
         await until(lambda: session.values["tracks/0/clips/1/is_playing"] is True)
-        assert session.values["tracks/1/clips/2/is_playing"] is False
+        await until(lambda: session.values["tracks/1/clips/2/is_playing"] is False)
         await session.call("clip.stop", track=0, scene=1)
         await until(lambda: session.values["tracks/0/clips/1/is_playing"] is False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from tests.support.osc_live import bridged, joined, joint, simulated, until
@@ -67,7 +68,7 @@ async def test_clip_deleted_in_live_is_gone() -> None:
     async with joint() as (live, _, session):
         live.live.tracks[0].slots[1].fill(None)
         await until(lambda: "tracks/0/clips/1/name" not in session.values)
-        assert session.values["tracks/0/clip_slots/1/has_clip"] is False
+        await until(lambda: session.values["tracks/0/clip_slots/1/has_clip"] is False)
 
 
 async def test_listeners_are_counted() -> None:
@@ -139,6 +140,17 @@ async def test_quick_restart_is_noticed_by_its_startup_message() -> None:
         await live.start()
         await until(lambda: first.gone == "Live has restarted")
         await joined(host, 2)
+
+
+async def test_a_standstill_of_everything_loses_nobody() -> None:
+    """As of a machine that sleeps: Live has said nothing meanwhile, but nobody could have heard it."""
+    async with joint(silence=1.0) as (live, host, session):
+        for _ in range(3):
+            time.sleep(2.5)  # the loop stands still, and with it both
+            live.live.song["tempo"] += 1.0
+            await until(lambda: session.values["song/tempo"] == live.live.song["tempo"])
+        assert session.gone == ""
+        assert len(host.sessions) == 1
 
 
 async def test_another_set_is_another_document() -> None:

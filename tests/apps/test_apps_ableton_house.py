@@ -63,7 +63,7 @@ async def in_state(desk: Desk, state: AppState) -> None:
 
 
 async def invoke(desk: Desk, command: str, **arguments: Any) -> Any:
-    steps = [step async for step in await desk.registry.invoke("/ableton", command, arguments, 5.0, "client:test")]
+    steps = [step async for step in await desk.registry.invoke("/ableton", command, arguments, 60.0, "client:test")]
     assert isinstance(steps[-1], Result)
     return steps[-1].value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from tests.support.daemon import Daemon
 from tests.support.netns import Network, network
 
 from lightfast.client import Client
-from lightfast.sdk import MissingDependency
-from lightfast_bridges.abletonlink import INSTALL, lightfast_bridges
+from lightfast.sdk import BridgeError, MissingDependency
+from lightfast_bridges.abletonlink import INSTALL, bridge, lightfast_bridges
 from lightfast_bridges.abletonlink.bridge import OFF, AbletonLinkBridge, _end, command
 from lightfast_bridges.abletonlink.hear import tempo_of
 
@@ -71,6 +72,39 @@ async def test_a_peer_that_nobody_hears_any_more_is_ended() -> None:
     async with asyncio.timeout(40):
         await _end(process)
     assert process.returncode is not None
+
+
+class Process:
+    """A process of which only its output is there."""
+
+    pid = 1
+
+    def __init__(self, stdout: asyncio.StreamReader) -> None:
+        self.stdout = stdout
+
+
+@pytest.mark.parametrize(("said", "reason"), [(b'{"error": "no network"}\n', "no network"), (b"", "did not join")])
+async def test_a_peer_that_joined_while_the_daemon_stood_still_has_joined(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE_S", 0.2)
+    host: Any = Host()
+    reader = asyncio.StreamReader()
+    source, target = os.pipe()
+    with os.fdopen(source, "rb") as readable, os.fdopen(target, "wb", buffering=0) as writable:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), readable
+        )
+        process: Any = Process(reader)
+        try:
+            running = asyncio.ensure_future(bridge._Line(host, process).run())
+            await asyncio.sleep(0)
+            writable.write(said)
+            time.sleep(0.5)  # the loop stands still
+            with pytest.raises(BridgeError, match=reason):
+                await running
+        finally:
+            transport.close()
 
 
 def test_the_tempo_of_a_session_is_heard() -> None:
@@ -215,10 +249,14 @@ def test_it_joins_a_session_without_moving_it_and_goes_along(tmp_path: Path) -> 
             found = client.select(path)
             return found[0].value if found else None
 
-        until(lambda: held("/abletonlink/peers") == 1, lambda: client.select("/lightfast/apps/abletonlink//"))
-        assert other.ask()["peers"] == 1
-        assert other.ask()["tempo"] == pytest.approx(133.0, abs=0.01)
-        assert held("/abletonlink/tempo") == pytest.approx(133.0, abs=0.01)
+        def joined() -> bool:
+            """Say whether each knows the other, and both hold one tempo; that of the session is never moved."""
+            stand = other.ask()
+            assert stand["tempo"] == pytest.approx(133.0, abs=0.01)
+            near = abs((held("/abletonlink/tempo") or 0.0) - 133.0) < 0.01
+            return bool(stand["peers"] == 1 and held("/abletonlink/peers") == 1 and near)
+
+        until(joined, lambda: client.select("/abletonlink//"))
         # What is set here is there, and the other way round.
         client.set("/abletonlink/tempo", 101.0)
         until(lambda: abs(other.ask()["tempo"] - 101.0) < 0.01, other.ask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -55,13 +55,24 @@ async def wish(session: FakeAppSession, path: str, value: Value | None, moved_fr
     """Wish, and return what it was settled with; raise `ValueError` where it was rejected."""
     number = next(_NUMBERS)
     session.channel.apply([Wish(number, path, value, number, moved_from=moved_from)])
-    await session.until(lambda: number in session.settled or number in session.rejected, f"{path} = {value!r}")
+    await answered(session, [number], f"{path} = {value!r}")
     if number in session.rejected:
         raise ValueError(session.rejected[number])
     settled = session.settled[number]
     if settled is not None:
         session.values[path] = settled  # a settled wish is not reported as well
     return settled
+
+
+async def answered(session: FakeAppSession, numbers: Collection[int], what: str) -> None:
+    """Wait until these wishes are settled or rejected; fail at once where the session ends."""
+
+    def there() -> bool:
+        lost = session.lost_reason is not None
+        return lost or all(one in session.settled or one in session.rejected for one in numbers)
+
+    await session.until(there, f"an answer to {what}")
+    assert session.lost_reason is None, f"{what}: {session.lost_reason}"
 
 
 async def call(session: FakeAppSession, command: str, **arguments: Value) -> None:
@@ -81,7 +92,10 @@ async def holds(session: FakeAppSession, path: str, value: Value, tolerance: flo
             return abs(held - value) <= tolerance
         return held == value
 
-    await session.until(there, f"{path} at {value!r}")
+    try:
+        await session.until(there, f"{path} at {value!r}")
+    except TimeoutError as error:
+        raise AssertionError(f"{error}; it is {session.values.get(path)!r}") from None
 
 
 async def heard(running: Ardour, fits: Callable[[str, tuple[Any, ...]], bool]) -> None:
@@ -107,6 +121,9 @@ async def test_it_reports_the_session(running: Ardour) -> None:
         assert (values["master/type"], values["strips/Reverb/type"]) == ("master", "audio_bus")
         assert values["master/gain"] == pytest.approx(0.0, abs=0.01)
         assert values["session/sample_rate"] == 48000
+        assert (values["transport/playing"], values["transport/speed"]) == (False, 0.0)
+        assert str(values["transport/bbt"]).startswith("001|")
+        assert str(values["transport/timecode"]).startswith("00:00:")
         assert values["strips/Drums/sends/1/name"] == "Reverb"
         assert values["strips/Drums/plugins/1/name"] == "ACE Amplifier"
         assert values["strips/Drums/plugins/1/parameters/1/min"] == -20.0
@@ -196,7 +213,9 @@ async def test_another_surface_is_heard_and_its_mistakes_are_not_believed(runnin
             control.send("/strip/gain", number, wrong)
         control.send("/strip/mute", number, 1.0)
         await holds(session, "strips/Reverb/mute", True)
-        assert {one.path for one in session.changes[before:]} <= {"strips/Reverb/mute"}
+        # Ardour tells its clock at a pace of its own, ten times a second.
+        heard = {one.path for one in session.changes[before:] if not one.path.startswith("transport/")}
+        assert heard == {"strips/Reverb/mute"}
         assert session.values["strips/Reverb/gain"] == pytest.approx(-9.0, abs=0.01)
         control.send("/strip/mute", number, 0.0)
         await holds(session, "strips/Reverb/mute", False)
@@ -207,7 +226,7 @@ async def test_a_burst_arrives_whole(running: Ardour) -> None:
         numbers = range(1_000_000, 1_000_400)
         wishes = [Wish(one, "strips/Reverb/fader", (one % 400) / 400, one) for one in numbers]
         session.channel.apply(wishes)
-        await session.until(lambda: all(one in session.settled for one in numbers), "all settled")
+        await answered(session, numbers, "the burst")
         assert session.rejected == {}
         told = await asyncio.to_thread(running.control.ask, f"/strip/{running.control.ssid('Reverb')}/fader")
         assert told == (pytest.approx(399 / 400, abs=1e-5),)
@@ -239,10 +258,11 @@ async def test_a_wish_on_its_way_finds_its_renamed_strip(running: Ardour) -> Non
             Wish(904, "strips/Piano/comment", "arrived", 3),
         ]
         session.channel.apply(wishes[:3])
-        await session.until(lambda: {901, 902, 903} <= session.settled.keys() | session.rejected.keys(), "answers")
+        await answered(session, [901, 902, 903], "what was on its way")
         assert session.rejected == {}
         session.channel.apply(wishes[3:])
-        await session.until(lambda: 904 in session.settled, "the last answer")
+        await answered(session, [904], "the last wish")
+        assert session.rejected == {}
         await wish(session, "strips/Synth", None, moved_from="strips/Piano")
         await wish(session, "strips/Synth/mute", False)
 
@@ -287,6 +307,30 @@ async def test_the_transport(running: Ardour) -> None:
         await holds(session, "transport/marker", "Verse")
         with pytest.raises(ValueError, match="no command"):
             await call(session, "explode")
+
+
+async def test_what_moves_the_playhead_is_not_lost_while_the_transport_stops(running: Ardour) -> None:
+    async with joined(running) as (session, _):
+
+        async def rolled(since: int) -> None:
+            await wish(session, "transport/playing", True)
+            await session.until(lambda: session.values.get("transport/position", since) != since, "motion")
+
+        for position in (48_000, 96_000, 144_000):
+            await call(session, "goto_start")
+            await holds(session, "transport/position", 0)
+            await rolled(0)
+            await call(session, "transport_stop")
+            await call(session, "locate", position=position, roll=False)
+            await holds(session, "transport/position", position)
+            await rolled(position)
+            await wish(session, "transport/playing", False)
+            session.channel.apply([Wish(1, "transport/position", 2 * position, 0, signal=True)])
+            await holds(session, "transport/position", 2 * position)
+            await rolled(2 * position)
+            await call(session, "transport_stop")
+        await call(session, "goto_start")
+        await holds(session, "transport/position", 0)
 
 
 async def test_plugins_and_sends_changed_in_ardour_are_found(running: Ardour) -> None:

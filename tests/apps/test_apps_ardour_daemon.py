@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from lightfast_link.value import Value, close
 pytestmark = pytest.mark.real_app
 SILENT_S = 600.0 if os.environ.get("LIGHTFAST_LONG") else 30.0
 """How long a two-way link must stay silent after a change."""
+REST_S = 5.0
+"""Longer than a late echo."""
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +141,27 @@ async def test_a_two_way_link_stays_silent(running: Ardour, tmp_path: Path) -> N
         await seen(lambda: follows(position(-21.0)), "the free path follows Ardour")
         await client.set(free, 0.3)
         await holds(client, fader, 0.3, 1e-5)
-        await asyncio.sleep(5.0)  # a late echo would come by now
         paths = (fader, free, "/ardour/strips/Reverb/gain")
-        before = [(await client.get(path)).revision for path in paths]
+        before = await rested(client, paths)
         told = await asyncio.to_thread(_counted, running, SILENT_S)
         assert [(await client.get(path)).revision for path in paths] == before, "something goes round"
         assert told == 0, "the daemon goes on writing to Ardour"
+
+
+async def rested(client: AsyncClient, paths: Sequence[str]) -> list[int]:
+    """Wait until nothing has changed for so long that a late echo would have come; return the revisions."""
+    revisions: list[int] = []
+    since = time.monotonic()
+
+    async def look() -> bool:
+        nonlocal revisions, since
+        now = [(await client.get(path)).revision for path in paths]
+        if now != revisions:
+            revisions, since = now, time.monotonic()
+        return time.monotonic() - since > REST_S
+
+    await seen(look, "rest")
+    return revisions
 
 
 def _counted(running: Ardour, seconds: float) -> int:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from tests.support.ardour_scene import LIST, Scene
 
 from lightfast.sdk import OscMessage
+from lightfast_bridges.ardour import asking
+from lightfast_bridges.ardour.asking import Asker
 from lightfast_bridges.ardour.details import read_parameter, read_plugins, read_sends
 from lightfast_bridges.ardour.session import _before_farewell
 
@@ -81,6 +86,9 @@ def test_the_zeros_of_a_farewell_are_not_believed() -> None:
         ("/strip/fader", "if", (1, 0.0)),
     ]
     assert _before_farewell(told) == (told[:1], True)
+    lost: list[OscMessage] = [("/session_name", "s", (" ",)), ("/strip/fader", "if", (1, 0.0))]
+    assert _before_farewell(lost) == ([], True), "the master's name did not come"
+    assert _before_farewell([("/session_name", "s", ("song",))])[1] is False
     assert _before_farewell(told[:1]) == (told[:1], False)
 
 
@@ -97,3 +105,15 @@ def test_sends_plugins_and_parameters_are_read() -> None:
         (1, 2, "Mode", 0.0, 2.0, 1.0, False)
     )
     assert read_parameter((1, 1)) is None
+
+
+async def test_one_that_takes_longer_each_time_than_it_was_given_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "TIMEOUT", 0.1)
+    loop = asyncio.get_running_loop()
+
+    def send(address: str, *_: object) -> None:
+        loop.call_later(0.15, asker.hear, address, ("it",))
+
+    asker = Asker(send)
+    told = await asker.gather_all([("/strip",)], "/strip")
+    assert ("it",) in told["/strip"]

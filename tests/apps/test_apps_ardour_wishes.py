@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.support.ardour_scene import LIST, Scene, named
 from tests.support.osc_live import until
 
+from lightfast.sdk import Wish
+from lightfast_bridges.ardour import wishes
+from lightfast_bridges.ardour.playhead import LOOKS
 from lightfast_bridges.ardour.target import target_of
+from lightfast_bridges.ardour.wishes import MARKS, TRIES
 
 
 async def test_a_wish_is_sent_by_number_and_settled_by_the_echo() -> None:
@@ -40,11 +45,90 @@ async def test_what_ardour_does_not_do_is_rejected_with_a_reason() -> None:
     assert "audio engine stands still" in scene.session.rejected[1]
 
 
-async def test_silence_is_a_rejection_too() -> None:
+async def test_silence_is_a_rejection_too_once_ardour_has_come_to_it() -> None:
     scene = Scene()
     scene.wish(1, "strips/Drums/comment", "x")
+    for count in range(1, MARKS + 1):
+        await until(lambda: len(set(scene.marks)) == count)  # noqa: B023
+        assert scene.session.rejected == {}
+        scene.tell((scene.marks[-1],))
     await scene.session.until(lambda: 1 in scene.session.rejected, "the rejection")
     assert "does not answer" in scene.session.rejected[1]
+
+
+async def test_one_that_stands_still_has_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "ANSWER", 0.05)
+    scene = Scene()
+    scene.wish(1, "strips/Drums/comment", "x")
+    scene.wish(2, "transport/click", True)
+    scene.wish(3, "strips/Pad", None, moved_from="strips/Synth")
+    asked = ("/strip/1/comment",)
+    await until(lambda: scene.sent.count(asked) > TRIES + 1 and scene.sent.count(("/strip",)) > TRIES + 1)
+    assert scene.session.rejected == {}
+    assert scene.sent.count(("/toggle_click",)) == 1, "twice would turn it back"
+    scene.tell(("/strip/1/comment", "x"), ("/toggle_click", 1.0))
+    scene.surface.adopt([LIST[0], (2, "MT", "Pad", 0, 0, 0, 0, 0), *LIST[2:]])
+    assert scene.session.settled == {1: "x", 2: True, 3: None}
+
+
+async def test_what_cannot_be_asked_for_is_judged_by_how_far_ardour_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wishes, "ANSWER", 0.1)
+    scene = Scene()
+    scene.wish(1, "transport/click", True)
+    scene.wish(2, "strips/Pad", None, moved_from="strips/Synth")
+    first = scene.marks[0]
+    await until(lambda: scene.marks.count(first) > TRIES)
+    for back in range(MARKS):
+        await until(lambda: len(set(scene.marks)) == 2 * back + 2)  # noqa: B023
+        assert scene.session.rejected == {}, f"only {back} marks have come back"
+        scene.tell(*[(mark,) for mark in set(scene.marks)])
+    await scene.session.until(lambda: len(scene.session.rejected) == 2, "the rejections")
+    assert "did not turn" in scene.session.rejected[1]
+    assert "did not rename" in scene.session.rejected[2]
+    assert scene.sent.count(("/toggle_click",)) == 1
+
+
+@pytest.mark.parametrize("told", ["/transport_frame", "/position/samples"])
+async def test_a_position_that_was_dropped_is_sent_again_until_it_is_there(told: str) -> None:
+    scene = Scene()
+    locate, ask = ("/locate", 48_000, 0), ("/transport_frame",)
+    scene.wishes.apply(Wish(1, "transport/position", 48_000, 0, signal=True))
+    for times in (1, 2):
+        assert scene.sent.count(locate) == times
+        asked = scene.sent.count(ask)
+        await until(lambda: scene.sent.count(ask) > asked)  # noqa: B023
+        scene.tell(("/transport_frame", 1024))
+    assert scene.sent.count(locate) == 3
+    scene.tell((told, 48_000) if told == "/transport_frame" else (told, "48000"))
+    scene.tell(("/transport_frame", 96_000))  # a hand in Ardour, later: it is not thrown back
+    await asyncio.sleep(2 * LOOKS[2])
+    assert scene.sent[-1] == locate
+    assert scene.sent.count(locate) == 3
+
+
+async def test_what_leads_away_is_sent_again_until_the_playhead_has_moved() -> None:
+    scene = Scene()
+    start, ask = ("/goto_start",), ("/transport_frame",)
+    scene.wishes.playhead.move(start, None)
+    assert scene.sent == [ask, start], "where it was is asked first"
+    scene.tell(("/transport_frame", 1024))
+    for times in (1, 2):
+        assert scene.sent.count(start) == times
+        asked = scene.sent.count(ask)
+        await until(lambda: scene.sent.count(ask) > asked)  # noqa: B023
+        scene.tell(("/transport_frame", 1024 if times == 1 else 0))
+    await asyncio.sleep(2 * LOOKS[2])
+    assert scene.sent.count(start) == 2
+
+
+async def test_a_transport_that_rolls_is_not_thrown_back() -> None:
+    scene = Scene()
+    scene.tell(("/transport_stop", 0.0))
+    scene.wishes.apply(Wish(1, "transport/position", 48_000, 0, signal=True))
+    await until(lambda: ("/transport_frame",) in scene.sent)
+    scene.tell(("/transport_frame", 50_000))
+    await asyncio.sleep(2 * LOOKS[1])
+    assert scene.sent == [("/locate", 48_000, 1), ("/transport_frame",)]
 
 
 async def test_a_refusal_is_heard() -> None:

@@ -194,9 +194,9 @@ async def test_names_are_given_from_outside_taken_back_and_put_back_after_a_cras
             assert entry is not None
             assert "cannot take the name" in entry.status_reason
             assert not rooms.store.select(f"/blender/materials/{'long' * 80}//")
-            app = rooms.app()
-            assert app is not None
-            assert (app.pending, app.state_reason) == (0, "")
+            await rooms.until(
+                lambda: (app := rooms.app()) is not None and (app.pending, app.state_reason) == (0, ""), "all is well"
+            )
 
             await rooms.invoke("save_as", path=str(path))
             await rooms.until(lambda: (app := rooms.app()) is not None and app.document_id != "", "saved")

@@ -219,3 +219,59 @@ def test_undo_keeps_identities(kind: str, tmp_path: Path) -> None:
         assert {c.value for c in changes if c.path.startswith("objects/New/")} == {None}
         """,
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_edit_that_is_seen_only_when_the_daemon_is_back_makes_a_later_generation(kind: str, tmp_path: Path) -> None:
+    inside(
+        kind,
+        tmp_path,
+        """
+        from lightfast_blender import session, settings
+        class Client:
+            state = "live"
+            mount = "/blender"
+            hello = {"generation": 0}
+            def __init__(self): self.said, self.events = [], []
+            def poll(self): events, self.events = self.events, []; return events
+            def report(self, changes): self.said.append({c.path: c.value for c in changes})
+            def synced(self): self.said.append("synced")
+            def rehello(self, **fields): self.hello = {**self.hello, **fields}; self.said.append(fields)
+            def status(self): return {"waiting_reports": 0}
+        cube = bpy.data.objects["Cube"]
+        client, joined = Client(), session.Session(settings.Settings())
+        joined.client = client
+        def pump(*events):
+            client.said, client.events = [], list(events)
+            joined.pump()
+            assert not joined.problem or not joined.live, joined.problem
+            return client.said
+        lost, welcome = ("lost", "the daemon is stopping", 0), ("welcome", {})
+        assert pump(welcome)[-1] == "synced" and joined.live
+
+        # Nobody edits: the same generation, and the whole report.
+        pump(lost)
+        assert pump(welcome)[-1] == "synced" and client.hello["generation"] == 0
+
+        # An edit that no pump sees before the welcome, or before the loss and the welcome: nothing is said under the old hello.
+        for together in (False, True):
+            before = client.hello["generation"]
+            if not together:
+                assert pump(lost) == []
+            cube.location.x += 1.0
+            said = pump(lost, welcome) if together else pump(welcome)
+            assert said == [{"generation": before + 1}], said
+            assert not joined.live
+            said = pump(lost, welcome)
+            assert said[-1] == "synced" and said[0]["objects/Cube/location"][0] == cube.location.x, said
+            assert client.hello["generation"] == before + 1 and joined.live
+
+        # Another file opened while the daemon was away is not reported as the one that was welcomed.
+        pump(lost)
+        bpy.ops.wm.read_homefile(use_factory_startup=True)
+        joined.loaded()
+        said = pump(welcome)
+        assert [set(each) for each in said] == [{"document_id", "generation"}], said
+        assert pump(welcome)[-1] == "synced"
+        """,
+    )

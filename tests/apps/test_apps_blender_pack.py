@@ -172,7 +172,7 @@ def test_blenders_own_tool_calls_it_valid(tmp_path: Path, wheels: tuple[str, ...
         "print(next(pathlib.Path(bpy.utils.resource_path('LOCAL')).rglob('bl_pkg/cli/blender_ext.py')))"
     )
     line = [installation.program, "-c", find]
-    tool = subprocess.run(line, capture_output=True, text=True, timeout=120, check=True).stdout.split()[-1]
+    tool = subprocess.run(line, capture_output=True, text=True, timeout=180, check=True).stdout.split()[-1]
     line = [installation.program, tool, "validate", str(write(tmp_path, wheels))]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -120,7 +120,10 @@ def change(
     before, began = scale.now(), time.monotonic()
     turn()
     for path, value in wanted.items():
-        until(at(desk, path, value, 1e-4), f"{what}: {path} at {value}: it is {shown(desk, path)}")
+        try:
+            until(at(desk, path, value, 1e-4), f"{what}: {path} at {value}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {shown(desk, path)}") from None
     took = time.monotonic() - began
     rest(ear, scale)
     for path, value in wanted.items():

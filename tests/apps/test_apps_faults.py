@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.daemon import Daemon
-from tests.support.studio import Ledger, Studio, Witness, studio
+from tests.support.studio import PATIENCE, Ledger, Studio, Witness, studio
 from tests.support.waiting import until
 
 from lightfast.client import Client
@@ -119,7 +119,7 @@ def test_fault(desk: Studio, what: str, kind: str) -> None:
                 causes.append(desk.cause(kind, path if what == "late" else ""))
                 ledger.write(path, member.other())
                 if what == "killed":
-                    until(lambda: desk.cause(kind) in desk.shown(), "the cause in `lightfast apps`")
+                    until(lambda: desk.cause(kind) in desk.shown(), "the cause in `lightfast apps`", PATIENCE)
             else:
                 until_told(desk, kind, ledger)
         healed = SYSTEM.now_ns()
@@ -173,16 +173,27 @@ def test_two_daemons_on_one_application(desk: Studio, tmp_path: Path) -> None:
                 client.set(path, value)
                 until(lambda: holds(client, path, value), f"{path} at {value!r} here")  # noqa: B023
                 until(lambda: holds(other, path, value), f"{path} at {value!r} there")  # noqa: B023
-            before = [client.get(path).revision for client in (desk.client, there)]
-            time.sleep(1.0)  # an echo would come at once, and go on
-            assert [client.get(path).revision for client in (desk.client, there)] == before, (
-                f"{path} goes back and forth"
-            )
+            at_rest((desk.client, there), path)
             print(f"\n{kind}: two daemons agree")
         second.kill()
         for kind in SHARED:
             desk.settle(kind)
         second.start()
+
+
+def at_rest(clients: Sequence[Client], path: str) -> None:
+    """Wait until nothing changes any more: what goes back and forth goes on for ever."""
+    revisions: list[int] = []
+    since = time.monotonic()
+
+    def look() -> bool:
+        nonlocal revisions, since
+        now = [client.get(path).revision for client in clients]
+        if now != revisions:
+            revisions, since = now, time.monotonic()
+        return time.monotonic() - since > 1.0
+
+    until(look, f"the end of changes of {path}, which goes back and forth", 30.0)
 
 
 def state(client: Client, kind: str) -> Any:

@@ -48,9 +48,12 @@ async def test_fifty_thousand_changes_at_once(tmp_path: Path) -> None:
             took = time.perf_counter() - begin
             values = {entry.path: entry.value for entry in rooms.store.select("/flood/v//")}
             assert all(values[f"/flood/v/{number}"] == WAVES for number in range(CHANGES))
-            app = rooms.app("/flood")
-            assert app is not None
-            assert app.state_reason == ""
+
+            def well() -> bool:  # nothing was left out; a process that stood still has only to be heard of again
+                app = rooms.app("/flood")
+                return app is not None and app.state_reason == ""
+
+            await until(well, seconds=60.0)
             worst = max(waits)
             print(f"{CHANGES * WAVES} changes in {took:.2f} s; another wish took at most {1000 * worst:.0f} ms")
             assert len(waits) >= 5, "the other application waited for the flood to end"

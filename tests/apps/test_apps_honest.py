@@ -120,10 +120,15 @@ class Transcript:
             return  # closed
 
     def _rest(self) -> None:
-        end = time.monotonic() + 20
-        since = time.monotonic()
-        while time.monotonic() - max(since, self._last) < REST_S and time.monotonic() < end:
-            time.sleep(0.02)
+        """Wait until nothing comes any more, not even after the application has been at work once again."""
+        end = time.monotonic() + 60
+        while True:
+            since = time.monotonic()
+            self.desk.invoke("list_objects")
+            while time.monotonic() - max(since, self._last) < REST_S and time.monotonic() < end:
+                time.sleep(0.02)
+            if self._last < since or time.monotonic() > end:
+                return
 
 
 def drive(home: Path, start: Callable[[Path], subprocess.Popen[bytes]]) -> tuple[Transcript, dict[str, str]]:

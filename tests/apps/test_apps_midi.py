@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -100,15 +101,17 @@ async def test_what_is_wished_goes_to_the_device() -> None:
 
 
 async def test_a_fader_is_not_moved_under_a_hand() -> None:
-    async with rig(hold=2.0) as r:
+    async with rig(hold=5.0) as r:  # the wishes come long before that is over, on a busy machine, too
+        said = time.monotonic()
         r.backend.say([0xB0, 1, 50])
         await r.value("ch/1/cc/1", 50)
         r.host.wish("ch/1/cc/1", 50, signal=True)  # what an application makes of it comes back
         r.host.wish("ch/1/cc/1", 51, signal=True)
         r.host.wish("ch/1/cc/2", 9, signal=True)  # no hand is on this one
-        await r.sent(b"\xb0\x02\x09")
+        await until(lambda: b"\xb0\x02\x09" in r.backend.bytes, "the one without a hand")
         await r.sent(b"\xb0\x01\x33")  # the hand is off
         assert r.backend.bytes == [b"\xb0\x02\x09", b"\xb0\x01\x33"]
+        assert r.backend.sent[-1][0] - said >= 5.0
 
 
 @given(
@@ -358,19 +361,18 @@ def test_paths_and_messages_are_each_others_inverse(name: str, channel: int, num
 
 async def test_the_transport_of_a_device_is_followed() -> None:
     async with rig() as r:
-        r.backend.say([0xF2, 16, 0], [0xFB])
-        for _ in range(30):
-            r.backend.say([0xF8])
-            await asyncio.sleep(0.005)
+        # At once, each with its time: where half a second passes between two ticks, the clock counts as lost.
+        began = time.monotonic()
+        ticks = [(bytes((0xF8,)), began + number * 0.005) for number in range(30)]
+        r.backend.hear((b"\xf2\x10\x00", began), (b"\xfb", began), *ticks, (b"\xfc", began + 0.15))
         await r.told("clock/playing", True)
         await r.told("transport/playing", True)
-        await until(lambda: r.session.values.get("clock/tempo"), "a tempo")
-        r.backend.say([0xFC])
         await r.value("transport/playing", False)
+        assert r.session.values["clock/tempo"] == pytest.approx(500.0, abs=0.1)
         assert r.session.values["clock/position"] == 4 + 29 / 24
-        for count in range(32):
-            r.backend.say(list(quarter_frame(RATES["29.97df"], 17_982 + 2 * (count // 8), count % 8)))
-            await asyncio.sleep(0.005)
+        began = time.monotonic()
+        pieces = [quarter_frame(RATES["29.97df"], 17_982 + 2 * (count // 8), count % 8) for count in range(32)]
+        r.backend.hear(*((piece, began + count * 0.005) for count, piece in enumerate(pieces)))
         await r.told("timecode/playing", True)
         await r.value("timecode/rate", "29.97df")
         assert r.session.values["transport/position"] == pytest.approx(600.1, abs=0.3)
@@ -385,12 +387,13 @@ async def test_the_transport_that_leads_is_sent() -> None:
         play = r.host.wish("transport/playing", True)
         assert {tempo, play} <= set(r.session.settled)
         await until(lambda: r.session.values.get("clock/position", 0) > 41, "it moves")  # type: ignore[operator]
+        for kind in (0xF8, 0xF1):
+            await until(lambda kind=kind: sum(m[0] == kind for _, m in list(r.backend.sent)) >= 20, "they go out")  # type: ignore[misc]
         sent = [message for _, message in list(r.backend.sent)]
         assert bytes((0xF0, 0x7F, 0x7F, 1, 1, 0x60, 0, 10, 0, 0xF7)) in sent
         assert bytes((0xF2, 160 & 127, 160 >> 7)) in sent  # beat 40
-        assert sum(message[0] == 0xFB for message in sent) == 1
-        assert sum(message[0] == 0xF8 for message in sent) >= 20
-        assert sum(message[0] == 0xF1 for message in sent) >= 20
+        skipped = r.host.channels[-1]._sender.skipped  # type: ignore[attr-defined]  # a machine that sleeps goes on anew
+        assert 1 <= sum(message[0] == 0xFB for message in sent) <= 1 + skipped
         assert r.session.values["clock/playing"] is True
         r.backend.say([0xF8])  # two clocks at once
         await until(lambda: any("while it is led" in reason for reason in r.session.reasons), "said")

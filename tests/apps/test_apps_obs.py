@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -336,6 +337,19 @@ async def test_silence_degrades_then_ends_the_session() -> None:
         assert "it hangs" in str(session.lost_reason)
         obs.mute = False
         await joined(host, len(host.sessions) + 1)
+
+
+async def test_a_standstill_of_ours_is_no_silence_of_obs() -> None:
+    async with running(**IMPATIENT) as (host, obs):
+        session = await joined(host)
+        asked = len(obs.asked)
+        session.channel.apply([Wish(1, "inputs/Mic/inputVolumeDb", -20.0, 1)])
+        while len(obs.asked) == asked:
+            await asyncio.sleep(0)
+        time.sleep(2.0)  # the whole process, as where a machine sleeps
+        await session.until(lambda: session.settled or session.rejected, "answered")
+        assert (session.settled, session.rejected) == ({1: -20.0}, {})
+        assert (session.lost_reason, session.trouble) == (None, "")
 
 
 async def test_closing_opening_and_another_collection() -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.apps.test_apps_obs import IMPATIENT, FakeObs, joined, running
 
 from lightfast.sdk import Wish
+from lightfast_bridges.obs.socket import Connection
+from lightfast_bridges.obs.wishes import Setting
 
 DB, MUL = "inputs/Mic/inputVolumeDb", "inputs/Mic/inputVolumeMul"
 
@@ -82,6 +84,35 @@ async def test_the_other_unit_is_told_with_the_answer() -> None:
         session.channel.apply([Wish(1, DB, -20.0, 1)])
         await session.until(lambda: 1 in session.settled, "answered")
         assert session.values[MUL] == pytest.approx(0.1)
+
+
+class Later(FakeObs):
+    """Answers before its window has taken up what was set; *looks* is how often it still tells what was there."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks, self.duration, self.wished = looks, 300, 300
+
+    def _data(self, kind: str, data: dict[str, Any]) -> dict[str, Any] | None:
+        if kind == "SetCurrentSceneTransitionDuration":
+            self.wished = data["transitionDuration"]
+        if kind != "GetCurrentSceneTransition":
+            return super()._data(kind, data)
+        if self.wished != self.duration:
+            self.looks -= 1
+            self.duration = self.duration if self.looks >= 0 else self.wished
+        return {"transitionName": "Fade", "transitionDuration": self.duration}
+
+
+@pytest.mark.parametrize("looks", [0, 3, 1000])
+async def test_what_obs_does_after_its_answer_settles_when_it_is_done(looks: int) -> None:
+    """Of the duration of a transition it says that it is set, and its window sets it a moment later."""
+    async with running(Later(looks)) as (host, obs):
+        session = await joined(host)
+        session.channel.apply([Wish(1, "currentSceneTransitionDuration", 700, 1)])
+        await session.until(lambda: 1 in session.settled, "answered")
+        assert isinstance(obs, Later)
+        assert session.settled[1] == obs.duration == (300 if looks == 1000 else 700)
 
 
 async def test_what_is_wished_by_a_new_name_waits_for_the_rename() -> None:
@@ -184,6 +215,25 @@ async def test_a_rename_during_a_reading_removes_nothing() -> None:
         assert session.values["inputs/Voice/inputVolumeDb"] == -6.0
         moves = [(change.path, change.moved_from) for change in session.changes if change.value is None]
         assert moves == [("inputs/Voice", "inputs/Mic")]
+
+
+async def test_what_is_gone_before_its_rename_is_answered_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another client removes it at once: what is told before an answer is older to the engine than the answer."""
+    async with running() as (host, obs):
+        session = await joined(host)
+        carry_out = Setting.carry_out
+
+        async def late(setting: Setting, connection: Connection) -> Any:
+            done = await carry_out(setting, connection)
+            obs.inputs.clear()
+            await obs.event("InputRemoved", inputName="Talk")
+            await session.until(lambda: not any(path.startswith("inputs/") for path in session.values), "it is gone")
+            return done
+
+        monkeypatch.setattr(Setting, "carry_out", late)
+        session.channel.apply([Wish(1, "inputs/Talk", None, 1, moved_from="inputs/Mic")])
+        await session.until(lambda: 1 in session.settled, "answered")
+        assert [(one.path, one.value) for one in session.changes[-1:]] == [("inputs/Talk", None)]
 
 
 @pytest.mark.parametrize("on", [True, False])

@@ -61,7 +61,7 @@ def other(obs: Obs) -> Iterator[list[Client]]:
 
 @pytest.fixture(scope="module")
 def house(other: list[Client], net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    settings = {"url": URL, "password": "env:OBS_SECRET", "poll": 0.3, "patience": 2.0}
+    settings = {"url": URL, "password": "env:OBS_SECRET", "poll": 0.3, "patience": 5.0}
     daemon = daemon_with(tmp_path_factory.mktemp("home"), "obs", **settings)
     daemon.environ["OBS_SECRET"] = PASSWORD
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def test_set_here_it_is_really_there(house: Desk, other: list[Client]) -> None:
     assert house.set("inputs/Red/settings/height", 48).status == "SETTLED"
     assert ask("GetInputSettings", inputName="Red")["inputSettings"]["height"] == 48
     assert house.set("currentSceneTransitionDuration", 700).status == "SETTLED"
-    assert ask("GetCurrentSceneTransition")["transitionDuration"] == 700
+    until(lambda: ask("GetCurrentSceneTransition")["transitionDuration"] == 700, "its window takes it up in its time")
     assert house.set("currentProgramSceneName", "Scene").status == "SETTLED"
     assert ask("GetCurrentProgramScene")["currentProgramSceneName"] == "Scene"
     refused = house.set("currentProgramSceneName", "Nowhere")

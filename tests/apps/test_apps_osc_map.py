@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,23 @@ async def test_resolume(tmp_path: Path) -> None:
             await host.until(lambda: len(host.sessions) == 2, "its return")
             again = await first(host)
             assert again.values["layers/2/opacity"] == 0.25
+
+
+async def test_a_standstill_of_ours_is_no_silence_of_the_device(tmp_path: Path) -> None:
+    reply = free_port()
+    async with running(Resolume(reply)) as device:
+        placed(tmp_path, "resolume", device.port, reply)
+        file = tmp_path / "resolume.yaml"
+        file.write_text(file.read_text("utf-8").replace("silence: 3.0", "silence: 1.0"), "utf-8")
+        async with joined(tmp_path) as host:
+            await host.until(lambda: host.sessions, "a hello")
+            time.sleep(2.0)  # the whole process, as where a machine sleeps
+            session = await first(host)
+            assert session.values["layers/3/opacity"] == 1.0
+            time.sleep(2.0)
+            heard = len(device.heard)
+            await until(lambda: session.lost_reason or len(device.heard) > heard + 3)
+            assert session.lost_reason is None
 
 
 async def test_qlab(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.ending import ended
+from tests.support.osc_live import until
 from tests.support.ports import free_port
 from tests.support.puredata import FakePd
 
@@ -165,6 +167,16 @@ async def test_silence_degrades_then_ends_and_a_hello_joins_again() -> None:
         pd.mute = False
         pd.heard.append(("/quiet", ()))
         await joined(host, len(host.sessions) + 1)
+
+
+async def test_a_standstill_of_ours_is_no_silence_of_the_patch() -> None:
+    host, pd = new_host(**IMPATIENT), FakePd()
+    async with running(host, pd):
+        session = await joined(host)
+        time.sleep(2.0)  # the whole process, as where a machine sleeps
+        heard = len(pd.heard)
+        await until(lambda: session.lost_reason or len(pd.heard) > heard + 5)
+        assert (session.lost_reason, session.trouble) == (None, "")
 
 
 async def test_a_patch_that_was_killed_gives_its_place_to_the_next_of_its_name() -> None:

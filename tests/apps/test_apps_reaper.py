@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -365,6 +366,16 @@ async def test_one_that_says_nothing_any_more_is_given_up(tmp_path: Path, monkey
         await reaper.stop()
         await session.until(lambda: session.lost_reason, "the loss")
         assert "silent" in str(session.lost_reason)
+
+
+async def test_a_standstill_of_everything_loses_nobody(tmp_path: Path) -> None:
+    """As of a machine that sleeps: REAPER has said nothing meanwhile, but nobody could have heard it."""
+    async with joint(tmp_path, silence=1.0) as (reaper, session):
+        for number in range(1, 4):
+            time.sleep(2.5)  # the loop stands still, and with it both
+            reaper.user.volume(1, -float(number))
+            await holds(session, "tracks/Drums/volume", -float(number))
+        assert session.lost_reason is None
 
 
 async def test_kill_and_return(tmp_path: Path) -> None:

@@ -402,6 +402,6 @@ async def test_through_a_real_daemon(tmp_path: Path) -> None:
             assert app.simulator
     finally:
         simulator.terminate()
-        simulator.wait(10)
+        simulator.wait(60)
         if daemon.process is not None and daemon.process.poll() is None:
             daemon.stop()

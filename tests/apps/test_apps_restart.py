@@ -172,6 +172,7 @@ async def _is(live: Live, tempo: float) -> bool:
 
 
 @pytest.mark.real_app
+@pytest.mark.limit(600)  # eight starts of Blender, each of which takes half a minute on a machine that is very busy
 async def test_two_blenders_return_to_their_own_mounts_in_either_order(tmp_path: Path) -> None:
     wanted("application")
     daemon = Daemon(tmp_path / "home")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from tests.support.ending import ended
+from tests.support.osc_live import until
 from tests.support.ports import free_port
 from tests.support.scsynth import synthdef
 
@@ -210,6 +212,17 @@ async def test_silence_is_told_then_ends_the_session() -> None:
         server.mute = False
         again = await joined(host, 2)
         assert again.hello.document_id == session.hello.document_id
+
+
+async def test_a_standstill_of_ours_is_no_silence_of_the_server() -> None:
+    async with running(silence=0.4, gone=1.2) as (host, server):
+        session = await joined(host)
+        heard = len(server.heard)
+        await until(lambda: len(server.heard) > heard + 10)
+        time.sleep(2.0)  # the whole process, as where a machine sleeps
+        heard = len(server.heard)
+        await until(lambda: session.lost_reason or len(server.heard) > heard + 20)
+        assert (session.lost_reason, session.trouble) == (None, "")
 
 
 async def test_another_server_in_its_place_is_seen_at_once() -> None:

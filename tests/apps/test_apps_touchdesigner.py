@@ -6,6 +6,7 @@ import ast
 import asyncio
 import importlib.util
 import json
+import socket
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from tests.support.blender import Desk
 from tests.support.ending import ended
+from tests.support.ports import free_port
 
 from lightfast.sdk.testing import check_bridge
 from lightfast_bridges.touchdesigner import inside, lightfast_bridges, lightfast_packs, lightfast_simulators
@@ -71,8 +73,8 @@ async def test_diagnose_tells_who_else_drives_it() -> None:
         assert await reader.read() == b"", "nothing is sent to strangers"
         writer.close()
 
-    server = await asyncio.start_server(quiet, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    port = free_port(socket.SOCK_STREAM)  # nobody takes it once it is closed
+    server = await asyncio.start_server(quiet, "127.0.0.1", port)
     async with server:
         findings = await TouchDesignerBridge().diagnose({"neighbors": [port]})
     assert [finding.level for finding in findings] == ["note", "note"]

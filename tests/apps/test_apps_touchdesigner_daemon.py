@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.ending import ended
+from tests.support.loaded import loaded
 from tests.support.touchdesigner import start
 
-from lightfast.api.v1.admin_pb2 import ListPluginsRequest
 from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 from lightfast.api.v1.context_pb2 import DescribeRequest
 from lightfast.client import AsyncClient, Client
@@ -114,6 +114,8 @@ async def value_at(client: AsyncClient, path: str) -> Any:
 async def test_both_ways_over_both_transports(transport: str, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     if transport == "tcp":
         monkeypatch.setenv("LIGHTFAST_LINK", "tcp")
+    # The rename would have it say hello anew, in the midst of what follows where that takes long.
+    monkeypatch.setattr(inside.part("session"), "REDECLARE_AFTER", 3600.0)
     simulator = TouchDesignerSimulator(str(daemon.home))
     async with AsyncClient(home=daemon.home) as client, joined(simulator, client, "/touchdesigner"):
         (app,) = [each for each in await client.list_apps() if each.mount == "/touchdesigner"]
@@ -162,12 +164,7 @@ async def test_a_component_of_another_version_is_flagged(daemon: Daemon, monkeyp
     monkeypatch.setattr(inside.part("session"), "VERSION", "0.0.9")
     simulator = TouchDesignerSimulator(str(daemon.home))
     async with AsyncClient(home=daemon.home) as client:
-
-        async def loaded() -> bool:
-            plugins = (await client.call(client.admin.ListPlugins, ListPluginsRequest())).plugins
-            return any("bridge:touchdesigner" in plugin.brings for plugin in plugins)
-
-        await seen(loaded, "the bridge")
+        await loaded(client, "touchdesigner")
         async with joined(simulator, client, "/touchdesigner"):
             (app,) = [each for each in await client.list_apps() if each.mount == "/touchdesigner"]
             assert "component 0.0.9" in app.app_version
@@ -249,6 +246,7 @@ async def test_a_link_with_blender_carries_a_change_and_is_silent_then(daemon: D
         par = td.op("/project1/constant2").par.const0value
         await seen(lambda: close(par.val, 128.3), "the tempo in TouchDesigner")
         await seen(lambda: _settled(client, knob, 128.3), "its answer")
+        await seen(lambda: _settled(client, bpm, 128.3), "the answer of the other, which need not come first")
         quiet = await client.get(knob)
         source = await client.get(bpm)
         frames = td.absTime.frame
@@ -267,7 +265,7 @@ def test_the_command_line_runs_the_simulator_and_writes_the_pack(daemon: Daemon,
             app = in_step(client, "/touchdesigner", process.pid)
             assert app.simulator
         process.terminate()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
         assert process.returncode == 0
         assert "simulated TouchDesigner" in out
     finally:
@@ -277,7 +275,7 @@ def test_the_command_line_runs_the_simulator_and_writes_the_pack(daemon: Daemon,
         [*line, "pack", "touchdesigner", "--output", str(tmp_path / "out")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
         env=daemon.clean_environ(),
     )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon
 from tests.support.ending import ended
+from tests.support.loaded import loaded
 
 from lightfast.api.v1.apps_pb2 import APP_STATE_LIVE
 from lightfast.client import AsyncClient
@@ -50,6 +51,7 @@ async def test_a_scene_is_handed_over(daemon: Daemon) -> None:
     home = str(daemon.home)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(AsyncClient(home=home))
+        await loaded(client, "blender", "touchdesigner")
         await stack.enter_async_context(joined(BlenderSimulator(home), client, "/blender"))
         td = await stack.enter_async_context(joined(TouchDesignerSimulator(home), client, "/touchdesigner"))
         await client.set("/blender/objects/Cube/location", (1.0, 2.0, 3.0))
@@ -67,7 +69,7 @@ async def test_a_scene_is_handed_over(daemon: Daemon) -> None:
                 await asyncio.sleep(0.02)
         line = [sys.executable, "-m", "lightfast", "--home", home, "view", "/blender/objects/Cube/*"]
         told = await asyncio.to_thread(
-            subprocess.run, [*line, "--app", "touchdesigner", "--apply"], capture_output=True, text=True, timeout=60
+            subprocess.run, [*line, "--app", "touchdesigner", "--apply"], capture_output=True, text=True, timeout=180
         )
         assert told.returncode == 0, told.stderr
         assert "= -2.0 distance.m  from /blender/objects/Cube/location" in told.stdout

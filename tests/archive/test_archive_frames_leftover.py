@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 from tests.support import plain_frames
-from tests.support.archives import all_frames, files, fill, finished, opened, small
+from tests.support.archives import all_frames, files, fill, finished, opened, small, still
 
 from lightfast.storage.archive import leftovers
-from lightfast.storage.archive.holdings import Holdings
 from lightfast.storage.archive.records import NewFrame
 
 
@@ -72,7 +71,7 @@ async def test_a_sealing_that_was_cut_off_is_no_damage(tmp_path: Path, monkeypat
     """The daemon died when the list named the segment as sealed, and its file still had the room it had reserved."""
     folder = tmp_path / "archive"
     small(monkeypatch, 10)
-    monkeypatch.setattr(Holdings, "has_upkeep", False)
+    still(monkeypatch)
     async with opened(folder) as archive:
         await fill(archive, 10, group=10)
         await fill(archive, 1)

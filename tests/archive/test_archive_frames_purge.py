@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.archive.test_archive_frames_packing import edits
 from tests.support import plain_frames
-from tests.support.archives import NOW_MS, all_frames, finished, opened, small, text
+from tests.support.archives import NOW_MS, all_frames, finished, opened, small, still, text
 
 from lightfast.storage.archive import purge
 from lightfast.storage.archive.records import NewFrame
@@ -25,6 +25,7 @@ def holders(folder: Path, needle: str) -> list[Path]:
 @pytest.mark.parametrize("packed", [False, True])
 async def test_the_bytes_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     small(monkeypatch, 60)
+    still(monkeypatch)
     folder = tmp_path / "archive"
     rng = random.Random(1)
     async with opened(folder) as archive:
@@ -102,6 +103,7 @@ async def test_a_purge_that_was_cut_off_is_finished_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(monkeypatch, 40)
+    still(monkeypatch)
     folder = tmp_path / "archive"
     async with opened(folder) as archive:
         found = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support import plain_frames
-from tests.support.archives import all_frames, files, fill, finished, opened, small
+from tests.support.archives import all_frames, files, fill, finished, opened, small, still
 
 from lightfast.api.v1 import memory_pb2 as pb
 from lightfast.core.errors import AlreadyExists, Exhausted
@@ -30,6 +30,7 @@ async def test_a_call_that_comes_again_appends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     small(monkeypatch, 8)
+    still(monkeypatch)
     folder, told = tmp_path / "archive", {}
     async with opened(folder) as archive:
         await fill(archive, 5, group=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support import plain_frames
-from tests.support.archives import NOW_MS, all_frames, fill, opened, small, text
+from tests.support.archives import NOW_MS, all_frames, fill, opened, small, still, text
 
 from lightfast.core.clock import StillClock
 from lightfast.core.errors import Denied, Exhausted, FailedPrecondition
@@ -122,6 +122,7 @@ async def test_a_scan_goes_on_while_files_are_replaced(tmp_path: Path, monkeypat
 
 async def test_an_id_that_is_taken_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch, 4)
+    still(monkeypatch)
     drawn: Iterator[str] = iter(())
 
     def new(self: ids.Ids, content: str | bytes, time_ms: int) -> str:

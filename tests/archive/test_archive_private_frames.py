@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.support.files import content, files
 from tests.support.keeping import Keep, keeping
 
 from lightfast.core.errors import Denied, FailedPrecondition
@@ -30,11 +31,7 @@ async def found(keep: Keep, text: str) -> list[str]:
 def plain(home: Path) -> list[str]:
     """Return the files that hold any of the private words, in whatever case."""
     forms = [word.encode() for word in WORDS.split()]
-    return [
-        str(path.relative_to(home))
-        for path in home.rglob("*")
-        if path.is_file() and any(form in path.read_bytes().lower() for form in forms)
-    ]
+    return [str(path.relative_to(home)) for path in files(home) if any(form in content(path).lower() for form in forms)]
 
 
 async def test_locked_frames_are_neither_readable_nor_searchable(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.archives import still
 
 from lightfast.core.errors import DeadlineExceeded, Denied, FailedPrecondition
 from lightfast.storage.archive.archive import Archive
@@ -233,6 +234,7 @@ async def test_frames_beside_each_other_are_read_at_once(tmp_path: Path, monkeyp
     from lightfast.storage.archive import stock
 
     monkeypatch.setattr(stock, "MAX_TAIL_FRAMES", 120)
+    still(monkeypatch)
     async with opened(tmp_path) as archive:
         ids = [one for begin in range(0, 300, 60) for one in await archive.append([NewFrame(f"cube {begin}")] * 60)]
         assert len(await archive.get(ids)) == 300

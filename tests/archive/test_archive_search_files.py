@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.files import content, files
 from tests.support.frame_shelf import Shelf
 
 from lightfast.storage.archive.caches import Caches
@@ -215,7 +216,7 @@ def test_removed_frames_leave_no_trace(desk: Desk) -> None:
     desk.index.removed(gone)
     for frame_id in gone:
         desk.shelf.remove(frame_id)
-    kept = b"".join(path.read_bytes() for path in desk.folder.rglob("*") if path.is_file())
+    kept = b"".join(content(path) for path in files(desk.folder))
     for number, frame_id in zip((0, 15), gone, strict=False):
         assert (
             f"zzsecret{number}".encode() + b"" not in kept.replace(f"zzsecret{number}".encode() + b"0", b"") or number

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def blender_itself(folder: Path) -> Row:
 def ardour_itself(folder: Path) -> Row:
     """Kill Ardour, in a network of its own."""
     wanted()
-    with network() as net, ardour(net, folder) as running:
+    starting: list[Future[object]] = []
+    with network() as net, ardour(net, folder) as running, ThreadPoolExecutor(1) as pool:
         daemon = daemon_with(folder / "home", "ardour")
         with net.inside():
             daemon.start()
@@ -157,10 +159,14 @@ def ardour_itself(folder: Path) -> Row:
                 house.live()
 
                 def start() -> float:
-                    running.start()
+                    begun = time.monotonic()
+                    starting.append(pool.submit(running.start))  # it goes on for seconds to see whether Ardour acts
+                    until(lambda: running.listening > begun, "Ardour's port")
                     return running.listening
 
                 found = again(house, running.kill, start, 1)
+                for each in starting:
+                    each.result()
         finally:
             daemon.stop()
         return row("Ardour", found, "from when it has its port; loading its session is in it")

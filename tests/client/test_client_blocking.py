@@ -300,7 +300,7 @@ next(watch)
 def test_nobody_waits_for_a_thread_that_cannot_answer(then: str, told: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORGOTTEN + textwrap.dedent(then)],
-        capture_output=True, text=True, timeout=60, check=True, env=clean_environ(),
+        capture_output=True, text=True, timeout=150, check=True, env=clean_environ(),
     )  # fmt: skip
     assert done.stdout == told
 
@@ -332,6 +332,6 @@ except KeyboardInterrupt:
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(desk.home)],
-        capture_output=True, text=True, timeout=60, check=True, env=clean_environ(),
+        capture_output=True, text=True, timeout=150, check=True, env=clean_environ(),
     )  # fmt: skip
     assert done.stdout == "interrupted\n"

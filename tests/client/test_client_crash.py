@@ -92,11 +92,11 @@ async def test_a_lease_goes_on_over_a_restart(stage: Stage) -> None:
     process = await asyncio.to_thread(stage.daemon)
     home = str(stage.folder)
     async with AsyncClient(home=home) as client:
-        async with client.lease(ttl=2) as lease_id:
+        async with client.lease(ttl=6) as lease_id:
             await client.apply([mutations.set_value("/leased", 1)], lease_id=lease_id)
             stage.kill(process)
             await asyncio.to_thread(stage.daemon)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 12.5
             while time.monotonic() < deadline:  # more than twice its time to live
                 async with AsyncClient(home=home) as other:
                     assert (await other.get("/leased")).value == 1
@@ -125,7 +125,7 @@ def test_the_entries_of_a_killed_client_go(stage: Stage) -> None:
     code = (
         "import sys, time\n"
         "from lightfast.client import Client, mutations\n"
-        "with Client(home=sys.argv[1]) as client, client.lease(5) as lease:\n"
+        "with Client(home=sys.argv[1]) as client, client.lease(10) as lease:\n"
         "    client.apply([mutations.set_value('/presence/me', True)], lease_id=lease)\n"
         "    print('up', flush=True)\n"
         "    time.sleep(60)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 
@@ -212,3 +213,18 @@ async def test_a_report_out_of_range_is_recorded_and_flagged(tmp_path: Path) -> 
         assert entry is not None
         assert (entry.value, entry.status) == (1.2, Status.SETTLED)
         assert "its range is 0 to 1" in entry.status_reason
+
+
+async def test_what_is_declared_for_a_caller_who_goes_away_holds_as_it_is_on_disk(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as house:
+        for steps in range(12):  # the caller goes away at each step between the question and the answer
+            old, new = Declaration(f"/old/{steps}", kind="double"), Declaration(f"/new/{steps}", kind="double")
+            await house.store.declare([old], owner="x")
+            caller = asyncio.ensure_future(house.store.declare([new], [old.pattern], owner="x"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.wait([caller])
+            await house.db.commit(house.db.unit())  # what went before it is on disk
+            rows = await house.db.query("SELECT pattern FROM declarations ORDER BY pattern")
+            assert [each.pattern for each in house.store.describe()] == [pattern for (pattern,) in rows], steps

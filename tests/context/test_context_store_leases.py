@@ -195,6 +195,21 @@ async def test_a_process_that_stood_still_reads_what_came_meanwhile_before_it_en
                 await asyncio.sleep(0.01)
 
 
+async def test_a_lease_whose_opener_goes_away_ends_in_its_time(tmp_path: Path) -> None:
+    clock = StillClock()
+    async with open_leases(tmp_path, clock) as (house, leases):
+        for steps in range(12):  # it goes away at each step between the question and the answer
+            opener = asyncio.ensure_future(leases.open(5, "x"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            opener.cancel()
+            await asyncio.wait([opener])
+        await house.db.commit(house.db.unit())  # what went before it is on disk
+        clock.advance(5)
+        await leases.sweep()
+        assert await house.db.query("SELECT * FROM leases") == []
+
+
 async def test_signals_go_with_a_lease(tmp_path: Path) -> None:
     async with open_leases(tmp_path, StillClock()) as (house, leases):
         await house.store.declare([Declaration("/s/*", signal=True)], owner="x")

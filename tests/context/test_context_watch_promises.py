@@ -402,7 +402,7 @@ class WatchMachine(RuleBasedStateMachine):
 
     async def finish(self) -> None:
         """Let everyone read to the end: nobody may be left behind."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(110):
             for watcher in list(self.watchers):
                 while watcher in self.watchers and watcher.revision < self.store.revision:
                     await self.step(watcher, 1.0)

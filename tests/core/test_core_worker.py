@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -74,6 +75,32 @@ async def test_more_than_may_wait_is_refused_and_late_work_is_left() -> None:
         assert worker.waiting == 0
     finally:
         go.set()
+        await worker.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_came_while_the_loop_stood_still_is_not_late(
+    monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    worker, then, loop, stood = Worker("test"), threading.Event(), asyncio.get_running_loop(), [0.0]
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood[0])
+
+    def work() -> int:
+        return 1 // (not fails)
+
+    try:
+        first = asyncio.ensure_future(worker.run(work, timeout=60))
+        second = asyncio.ensure_future(worker.run(then.set, timeout=600))
+        await asyncio.sleep(0)
+        assert then.wait(60)  # this blocks the loop, and the first one's answer is on its way
+        stood[0] = 100.0
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                await first
+        else:
+            assert await first == 1
+        await second
+    finally:
         await worker.close()
 
 

@@ -223,12 +223,12 @@ class Emulator:
         thread = threading.Thread(target=loop.run_forever, name=f"emulator-{self.service}", daemon=True)
         thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(self.start(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(self.start(), loop).result(60)
             yield self
         finally:
-            asyncio.run_coroutine_threadsafe(self.stop(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(self.stop(), loop).result(60)
             loop.call_soon_threadsafe(loop.stop)
-            thread.join(20)
+            thread.join(60)
             loop.close()
 
     # --- answers ---

@@ -193,13 +193,12 @@ async def test_gathering_waits_for_ten_or_a_while_and_never_reads_what_is_old() 
         await asyncio.sleep(0.01)
         assert sent == []  # five of them are different, and the while is long
         waiting += [tasks.create_task(gatherer.ask(f"w{number}", {}, 5, read=False)) for number in range(5)]
-        await asyncio.sleep(0.01)
+        await until(lambda: len(sent) >= 10, lambda: sent)
         assert sorted(sent) == ["r0", "r1", "r2", "r3", "r4", "w0", "w1", "w2", "w3", "w4"]
         late = tasks.create_task(gatherer.ask("r0", {}, 5, read=True))  # a write came in between
         await asyncio.sleep(0)
         gatherer.flush()
-        await asyncio.sleep(0.01)
-        assert sent.count("r0") == 2
+        await until(lambda: sent.count("r0") == 2, lambda: sent)
         gate.set()
         await asyncio.wait([*waiting, late], timeout=60)
     assert gatherer.counts.asked == 16
@@ -237,7 +236,8 @@ async def test_answers_are_kept_as_long_as_is_said_and_never_past_a_change() -> 
 
         late = Gatherer(slow, tasks.create_task, window=0.001, lifetimes={"*": 3600.0})
         reading = tasks.create_task(late.ask("slow", {}, 5, read=True))
-        await asyncio.sleep(0.01)
+        asked = len(sent)
+        await until(lambda: len(sent) > asked, lambda: sent)
         await late.ask("write", {}, 5, read=False)
         gate.set()
         await reading

@@ -97,7 +97,7 @@ async def test_a_linked_pair_that_rounds_and_echoes_late_falls_silent(tmp_path: 
         )
         await until(lambda: desk.registry.get("/other").pending == 0 and desk.registry.get("/live").pending == 0)
         quiet_since, revision = loop.time(), desk.store.revision
-        deadline = loop.time() + 10.0
+        deadline = loop.time() + 60.0
         while loop.time() - quiet_since < 3.0:
             assert loop.time() < deadline, "it never falls silent"
             await asyncio.sleep(0.05)

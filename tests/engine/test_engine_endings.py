@@ -44,7 +44,7 @@ async def test_applications_are_not_waited_for_on_a_full_disk(tmp_path: Path, mo
         with monkeypatch.context() as patch:
             patch.setattr(desk.store, "apply", full)
             app.turn("song/tempo", 90.0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await desk.registry.close()
 
 
@@ -56,7 +56,7 @@ async def test_the_record_of_a_panic_is_not_waited_for_on_a_full_disk(
         show = await Show.open(desk.store, desk.db, SYSTEM, desk.tasks)
         monkeypatch.setattr(show, "_save", full)
         show.stop("me", "enough")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await show.close()
 
 
@@ -72,7 +72,7 @@ async def test_a_recall_whose_caller_neither_reads_nor_leaves_is_cut_off(
         steps = at.recalls.recall(Asked("s"), origin="client:me")
         await anext(steps)  # what is planned; from here on nobody reads
         await until(lambda: at.values()["/a"] == 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await at.recalls.close()
             assert not at.recalls.running
             with pytest.raises(Cancelled):
@@ -100,7 +100,7 @@ async def test_a_folder_that_begins_to_be_watched_as_all_ends_is_let_go(
             await sources.close()
         finally:
             go_on.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await watching
     assert started == closed
     assert len(started) == 1

@@ -25,6 +25,6 @@ async def test_an_end_that_comes_while_the_job_is_read_ends_the_watch(read: Job)
         await asyncio.sleep(0)
         return found
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         seen = [job.state async for job in watchers.watch(("job-1",), get, until_done=True)]
     assert seen == ([JobState.RUNNING, JobState.DEAD] if read is RUNNING else [JobState.DEAD])

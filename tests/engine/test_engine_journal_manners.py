@@ -66,7 +66,7 @@ async def test_a_reader_who_leaves_an_export_leaves_no_file_open(
         def slow(source: object) -> str:
             text = part(source)  # type: ignore[arg-type]
             reading.set()
-            go.wait(20)
+            go.wait(60)
             return text
 
         def left(self: Reader, *args: object) -> None:
@@ -78,7 +78,7 @@ async def test_a_reader_who_leaves_an_export_leaves_no_file_open(
         monkeypatch.setattr(journal_module, "EXPORT_LINES", 1)
         export = found.export("take")
         step = asyncio.ensure_future(anext(export))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not reading.is_set():
                 await asyncio.sleep(0.01)
             step.cancel()

@@ -80,7 +80,7 @@ def midi(value: Value, steps: int = 127) -> Value:
 async def silent(desk: Desk, *apps: App, bound: int) -> None:
     """Wait until all is quiet, and listen: nothing more is written, and *bound* wishes were enough."""
     await quiet(desk)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             before = (desk.store.revision, sum(len(app.wishes) for app in apps))
             await asyncio.sleep(SILENCE_S)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.engine.test_engine_links import quiet
-from tests.support.desk import Desk, open_desk, until
+from tests.support.desk import Desk, bounded, open_desk, until
 
 from lightfast.context.entry import Delete, Move, Set
 from lightfast.core.errors import Exhausted, FailedPrecondition, LightfastError, NotFound
+from lightfast.engine.links import links
 from lightfast.engine.links.links import Link
 from lightfast.storage.database import Database
 
@@ -37,6 +39,26 @@ async def test_two_links_that_close_a_cycle_together_are_not_both_made(tmp_path:
         assert [type(one) for one in both] == [Link, FailedPrecondition, FailedPrecondition]
         assert len(desk.links) == 1
         assert len(await kept(desk)) == 1
+
+
+async def test_a_link_that_cannot_carry_yet_is_shown_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "CARRIED_S", 0.1)
+    async with open_desk(tmp_path) as desk:
+        await desk.set("/a", 1.0)
+        apply, free = desk.store.apply, asyncio.Event()
+
+        async def stuck(mutations: Sequence[Any], **more: Any) -> Any:
+            await free.wait()
+            return await apply(mutations, **more)
+
+        monkeypatch.setattr(desk.store, "apply", stuck)
+        made = await bounded(desk.links.create(Link("/a", "/b")))
+        again = await bounded(desk.links.update(Link("", "", link_id=made.link_id, expression="x + 1")))
+        assert (again.link_id, desk.store.get("/b")) == (made.link_id, None)
+        free.set()
+        await desk.holds("/b", 2.0)
 
 
 async def test_a_link_that_could_not_be_kept_leaves_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Smoothing: a follower moves in steps, and arrives exactly; it neither echoes nor overshoots."""
+"""Smoothing: a follower moves in steps, and arrives exactly; it neither echoes nor overshoots.
+
+The glides here take seconds: a machine that stands still for one of them shows steps all the same.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ async def still(desk: Desk) -> None:
 async def test_a_number_moves_in_steps_and_arrives(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         await desk.set("/a", 0.0)
-        await desk.links.create(Link("/a", "/b", smooth_s=0.2))
+        await desk.links.create(Link("/a", "/b", smooth_s=0.4))
         assert desk.entry("/b").value == 0.0
         seen = Seen(desk, "/b")
         await desk.set("/a", 100.0)
@@ -57,7 +60,7 @@ async def test_a_number_moves_in_steps_and_arrives(tmp_path: Path) -> None:
 async def test_a_new_goal_on_the_way_takes_over_from_there(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         await desk.set("/a", 0.0)
-        await desk.links.create(Link("/a", "/b", smooth_s=0.1, expression="x * 2"))
+        await desk.links.create(Link("/a", "/b", smooth_s=0.4, expression="x * 2"))
         seen = Seen(desk, "/b")
         await desk.set("/a", 500.0)
         await until(lambda: desk.entry("/b").value > 1.0)  # type: ignore[operator]
@@ -77,7 +80,7 @@ async def test_vectors_and_ints_move_too_and_texts_jump(tmp_path: Path) -> None:
         for path, value in (("/v", (0.0, 10.0)), ("/m", 0.0), ("/s", "a")):
             await desk.set(path, value)
         for source, target in (("/v", "/w"), ("/m", "/n"), ("/s", "/t")):
-            await desk.links.create(Link(source, target, smooth_s=0.2))
+            await desk.links.create(Link(source, target, smooth_s=0.4))
         seen = {path: Seen(desk, path) for path in ("/w", "/n", "/t")}
         await desk.set("/v", (10.0, 0.0))
         await desk.set("/m", 90.0)
@@ -119,7 +122,7 @@ async def test_signals_glide_as_signals_and_a_rate_bounds_them(tmp_path: Path) -
     async with open_desk(tmp_path) as desk:
         await desk.store.declare([Declaration(p, kind="double", signal=True) for p in ("/s", "/t")], owner="test")
         desk.store.publish([Set("/s", 0.0)], origin="client:test")
-        link = await desk.links.create(Link("/s", "/t", smooth_s=0.1, max_rate_hz=20.0))
+        link = await desk.links.create(Link("/s", "/t", smooth_s=0.4, max_rate_hz=20.0))
         await until(lambda: desk.store.get("/t") is not None)
         seen = Seen(desk, "/t")
         desk.store.publish([Set("/s", 1.0)], origin="client:test")
@@ -127,7 +130,7 @@ async def test_signals_glide_as_signals_and_a_rate_bounds_them(tmp_path: Path) -
         await still(desk)
         assert all(event.entry.revision == 0 for event in seen.events if event.entry.value != 1.0)
         # Ten time constants, at 20 steps each second, is the most a glide can take.
-        assert 3 <= desk.links.get(link.link_id).carried <= 22
+        assert 3 <= desk.links.get(link.link_id).carried <= 82
 
 
 async def test_a_refused_step_ends_the_glide_and_the_next_change_tries_again(tmp_path: Path) -> None:

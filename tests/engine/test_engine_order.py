@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.support.desk import App, Desk, bounded, conflicts, hello, open_desk, 
 from lightfast.context.entry import Delete, EventType, Move, Mutation, Report, Set, Status
 from lightfast.engine.apps.conflicts import MAX_CONFLICTS
 from lightfast.engine.apps.conflicts import ROOT as CONFLICTS
+from lightfast.engine.apps.ticking import STANDSTILL_S
 from lightfast.sdk import Change, Wish
 
 TEMPO = "/live/song/tempo"
@@ -140,6 +142,24 @@ async def test_no_wish_is_late_while_answers_are_held_back(tmp_path: Path) -> No
         history = await desk.store.history(TEMPO, page_size=100)
         told = {event.entry.status for each in history.transactions for event in each.events}
         assert Status.REJECTED not in told
+        assert app.resyncs == 0
+
+
+async def test_what_was_answered_while_this_process_stood_still_is_read_before_it_is_judged(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, QUICK) as desk:
+        app = Mute({"song/tempo": 120.0})
+        await desk.live(app, hello())
+        loop = asyncio.get_running_loop()
+
+        def stand_still() -> None:
+            time.sleep(STANDSTILL_S + 0.5)
+            # It is read a turn of the loop later, as what comes through a socket.
+            loop.call_later(0.001, lambda: app.joined.settle(app.wishes[0].wish_id, 97.0))
+
+        await desk.set(TEMPO, 97.0)
+        await until(lambda: app.wishes)
+        stand_still()
+        await desk.status(TEMPO, Status.SETTLED)
         assert app.resyncs == 0
 
 

@@ -78,6 +78,27 @@ async def test_a_new_object_takes_the_name_of_one_that_was_renamed_with_the_same
         assert desk.entry(CUBE).value == 1
 
 
+async def test_what_was_refused_and_is_gone_since_is_gone_from_the_tree_once_it_is_compared(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1, "song/tempo": 120.0}, refuses={"objects/Cube/count": "no"})
+        await desk.live(app, hello())
+        await desk.set(CUBE, 5)
+        await desk.status(CUBE, Status.REJECTED)
+        del app.values["objects/Cube/count"]
+        assert (await desk.registry.resync("/live")).lost_paths == (CUBE,)
+        await desk.holds(CUBE, None)
+
+
+async def test_what_was_refused_and_never_was_there_stays_visible(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"song/tempo": 120.0}, refuses={"objects/Cube/count": "no such object"})
+        await desk.live(app, hello())
+        await desk.set(CUBE, 5)
+        await desk.status(CUBE, Status.REJECTED)
+        assert (await desk.registry.resync("/live")).lost_paths == ()
+        assert desk.entry(CUBE).status_reason == "no such object"
+
+
 async def test_what_is_new_by_the_name_of_something_that_was_just_deleted_is_there(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         app = Mute({"objects/Cube/count": 1})
@@ -365,3 +386,70 @@ async def test_what_was_put_back_and_came_back_with_another_value_is_not_deleted
         await bounded(session.live.wait())
         await recorded(back)
         assert (desk.entry(TEMPO).reported, desk.entry(TEMPO).status) == (99.0, Status.REJECTED)
+
+
+async def test_what_is_renamed_to_a_name_that_is_still_to_be_deleted_is_not_lost(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = Mute({"objects/Cube/count": 1, "objects/Box/count": 2})
+        session = desk.join(app, renaming(), snapshot=False)
+        app.joined.report([Change(path, value, object_id=path) for path, value in app.values.items()])
+        app.joined.synced()
+        await bounded(session.live.wait())
+        await by_client(desk, Delete(BOX))
+        await by_client(desk, TO_BOX)
+        await until(lambda: len(app.wishes) == 2)
+        app.values = {"objects/Box/count": 1}
+        app.joined.settle(app.wishes[0].wish_id)
+        await recorded(app)
+        app.joined.settle(app.wishes[1].wish_id)
+        await until(lambda: app.resyncs, lambda: desk.store.select("/live//"))
+        await desk.holds(BOX, 1)
+        await desk.status(BOX, Status.SETTLED)
+
+
+async def test_what_was_renamed_there_while_its_deletion_is_held_is_shown_by_its_new_name(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1})
+        await desk.live(app, hello())
+        desk.registry.hold("a test")
+        await by_client(desk, Delete(CUBE))
+        app.values = {"objects/Box/count": 1}
+        app.joined.report([BECAME_BOX])
+        desk.registry.release()
+        await desk.holds(BOX, 1)
+
+
+async def test_what_took_the_name_of_something_deleted_on_both_sides_and_went_with_it_is_gone(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = Mute({"objects/Cube/count": 1})
+        session = desk.join(app, hello(), snapshot=False)
+        app.joined.report([Change("objects/Cube/count", 1, object_id="1")])
+        app.joined.synced()
+        await bounded(session.live.wait())
+        await by_client(desk, Delete(CUBE))
+        await until(lambda: app.wishes)
+        app.joined.report([Change("objects/Cube/count", None)])  # its user did so, too, and makes another one
+        app.joined.report([Change("objects/Cube/count", 3, object_id="2")])
+        await desk.holds(CUBE, 3)
+        app.values = {}  # which our deletion hits
+        app.joined.settle(app.wishes[0].wish_id)
+        await desk.holds(CUBE, None)
+
+
+async def test_what_the_application_deletes_as_a_client_renames_it_in_vain_is_gone(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        app = App({"objects/Cube/count": 1, "song/tempo": 120.0})
+        await desk.live(app, hello())
+
+        def deleting(mutations: list[Mutation], _label: str) -> bool:
+            return any(isinstance(each, Delete) for each in mutations)
+
+        async def renamed() -> None:
+            await by_client(desk, TO_BOX)
+            await until(lambda: conflicts(desk) or app.joined.backlog > 1)  # which cannot be: it is taken back
+
+        before(desk, deleting, renamed)
+        del app.values["objects/Cube/count"]
+        app.joined.report([Change("objects/Cube", None)])
+        await until(lambda: app.resyncs, lambda: desk.store.select("/live//"))
+        await until(lambda: not desk.store.select("/live/objects//"), lambda: desk.store.select("/live//"))

@@ -17,7 +17,7 @@ from lightfast.engine.programs.program import Instruction, Program
 async def test_a_full_pool_keeps_no_other_waiting() -> None:
     pools = Pools({"application": 1, "provider": 1})
     await pools.enter("application", "other")
-    acts = tuple(Instruction(f"s{n}", "act", {"thing": f"t{n}", "what": n}, timeout=0.5) for n in (1, 2))
+    acts = tuple(Instruction(f"s{n}", "act", {"thing": f"t{n}", "what": n}, timeout=2.0) for n in (1, 2))
     peek = Instruction("s0", "peek", {"thing": "x"})
     journal = Memory()
     program = Program((peek, *acts))
@@ -43,7 +43,7 @@ async def test_runs_take_turns() -> None:
         await idle(1)
         pools.leave("media")
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         for run_id in "aaaabbc":
             group.create_task(one(run_id))
             await idle(1)

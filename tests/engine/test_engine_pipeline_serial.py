@@ -36,7 +36,7 @@ async def both(program: Program) -> tuple[Serial, Any, Memory, RunEnd, Book]:
     serial = Serial(Book())
     result = await serial.run(program)
     journal, book = Memory(delay=1), Book()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         end = await piped(program, journal, book)
     return serial, result, journal, end, book
 

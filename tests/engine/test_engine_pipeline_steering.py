@@ -40,7 +40,7 @@ async def piped(program: Program, journal: Memory, book: Book, **how: Any) -> Ru
 async def steer(program: Program, moves: list[tuple[str, int]]) -> tuple[RunEnd, Memory, Book]:
     """Run a program while somebody pauses and resumes it, and at last cancels it or lets it go on."""
     journal, book, control = Memory(delay=1), Book(), Control()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         task = group.create_task(piped(program, journal, book, control=control))
         for move, turns in moves:
             await idle(turns)

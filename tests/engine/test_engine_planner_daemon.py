@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.daemon import Daemon
 from tests.support.osc_live import simulated
 from tests.support.ports import free_port
@@ -21,7 +22,7 @@ from lightfast.client import AsyncClient
 from lightfast.core.errors import LightfastError
 from lightfast_bridges.blender.simulator import BlenderSimulator
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 INTENT = "set the tempo to 128 and add a red cube"
 
 
@@ -42,13 +43,14 @@ async def _cli(daemon: Daemon, *words: str) -> tuple[int, str]:
 
     def run() -> tuple[int, str]:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=environ, check=False
+            command, capture_output=True, text=True, timeout=150, stdin=subprocess.DEVNULL, env=environ, check=False
         )
         return done.returncode, done.stdout + done.stderr
 
     return await asyncio.to_thread(run)
 
 
+@pytest.mark.limit(600)  # a dozen processes, one after the other
 async def test_one_sentence_over_two_applications_and_back(tmp_path: Path) -> None:
     reply = free_port()
     async with contextlib.AsyncExitStack() as stack:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.blender import wanted
 from tests.support.daemon import Daemon
+from tests.support.loaded import loaded
 from tests.support.osc_live import simulated
 from tests.support.ports import free_port
 
@@ -57,6 +58,7 @@ async def test_the_tempo_a_red_cube_and_a_picture_of_it(tmp_path: Path) -> None:
                 return {"/live", "/blender"} <= live_now
 
             await _seen(joined, "both joined")
+            await loaded(client, "ableton", "blender")
 
             async def value(path: str) -> Any:
                 return (await client.get(path)).value

@@ -21,7 +21,7 @@ async def piped(program: Program, values: dict[str, Any]) -> tuple[str, Any, dic
     """Run a program in the pipeline; return state, result, what the context holds then, and the house."""
     house, journal = House(), Memory()
     journal.values.update(values)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         end = await run(program, Book(house), journal, Pools(), run_id="r", origin="run:r", world=house)
     return end.state, end.result, journal.values, house
 

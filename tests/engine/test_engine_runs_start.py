@@ -68,10 +68,10 @@ def test_a_workflow_is_started_and_told_of_in_one_unit_of_work(tmp_path: Path, m
 
             monkeypatch.setattr(db, "enqueue", enqueue)
             run = await house.workflows.start("quick", {}, LOCAL)
-            # Its first step may well be on its way to the disk by now.
-            told = ["workflow.started" in str(each.statements) for each in units]
-            assert told == [True] + [False] * (len(units) - 1)
-            assert run.run_id in str(units[0].statements)
+            # Its first step may well be on its way to the disk by now, and other rooms write in their own time.
+            about = [said for each in units if run.run_id in (said := str(each.statements))]
+            assert ["workflow.started" in said for said in about] == [True] + [False] * (len(about) - 1)
+            assert "INSERT INTO runs" in about[0]
             found = await house.events.page(0, Wanted(("run.*", "workflow.started")), 100)
             assert [(each.kind, each.payload["run_id"]) for each in found[:2]] == [
                 ("run.running", run.run_id),

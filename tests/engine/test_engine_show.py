@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,38 @@ async def test_a_panic_while_another_is_released_holds(tmp_path: Path) -> None:
         value = desk.entry(PATH).value
         assert isinstance(value, dict)
         assert (value["panic"], value["panic_reason"]) == (True, "second")
+
+
+async def test_a_change_whose_caller_goes_away_is_in_force_as_it_is_on_record(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        show = await open_show(desk)
+        changes: list[tuple[Callable[[], Awaitable[object]], str]] = [
+            (lambda: show.lock("client:foh", "opening night"), "locked"),
+            (lambda: show.unlock("client:foh"), "locked"),
+            (lambda: show.release("client:foh"), "panic"),
+        ]
+        await show.lock("client:foh")
+        for change, what in changes:
+            for steps in range(12):  # the caller goes away at each step between the question and the answer
+                await show.unlock("client:foh")
+                await show.release("client:foh")
+                if what == "panic":
+                    show.stop("client:foh", "smoke")
+                    assert await show.recorded(60.0)
+                elif change is not changes[0][0]:
+                    await show.lock("client:foh")
+                caller = asyncio.ensure_future(change())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                caller.cancel()
+                await asyncio.wait([caller])
+                await until(lambda: not [task for task in desk.tasks._tasks if "show" in task.get_name()])
+                value = desk.entry(PATH).value
+                assert isinstance(value, dict)
+                in_force = show.guard.lock is not None, show.panic.stopped is not None
+                assert (value["locked"], value["panic"]) == in_force, f"{what} after {steps} steps"
+                ((row,),) = await desk.db.query("SELECT value FROM settings WHERE key = 'show'")
+                assert (json.loads(row)["lock"] is not None, json.loads(row)["stopped"] is not None) == in_force
 
 
 async def test_the_reason_of_a_lock_is_bounded(tmp_path: Path) -> None:

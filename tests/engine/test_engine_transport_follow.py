@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.engine.test_engine_transport import Stub, follower
 from tests.engine.test_engine_transport_desk import follow, lead
-from tests.support.desk import until
+from tests.support.desk import bounded, until
 from tests.support.player import Player, app, stage, stands
 
 from lightfast.context.entry import Mutation, Set, Status
 from lightfast.core.clock import StillClock
+from lightfast.core.errors import Unavailable
+from lightfast.engine.transport import commands
 from lightfast.engine.transport.commands import LEADER_S
 from lightfast.engine.transport.playhead import Playhead
 from lightfast.engine.transport.records import Standing
+from lightfast.sdk import Wish
 
 
 def test_a_stop_that_is_answered_after_the_next_play_is_no_hand() -> None:
@@ -103,6 +108,46 @@ async def test_the_time_that_our_own_disk_takes_is_not_the_leaders(tmp_path: Pat
             return await real(mutations, **more)
 
         desk.store.apply = slow  # type: ignore[method-assign]
+        await transport.play()
+        assert leader.playing
+
+
+async def test_a_disk_that_is_stuck_is_named_and_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "UNASKED_S", 0.3)
+    async with stage(tmp_path) as (desk, transport):
+        leader = Player("deck")
+        await lead(desk, transport, leader)
+        real, written = desk.store.apply, asyncio.Event()
+
+        async def stuck(mutations: Sequence[Mutation], **more: Any) -> Any:
+            if mutations == [Set("/deck/playing", True)]:
+                await written.wait()
+            return await real(mutations, **more)
+
+        desk.store.apply = stuck  # type: ignore[method-assign]
+        with pytest.raises(Unavailable, match="its disk is slow or stuck") as refused:
+            await bounded(transport.play())
+        assert refused.value.reason == "LEADER_NOT_ASKED"
+        assert leader.wished == []
+        written.set()
+        await until(lambda: leader.playing, lambda: leader.wished)
+
+
+async def test_what_a_leader_did_while_our_own_loop_stood_still_is_read_before_it_is_judged(tmp_path: Path) -> None:
+    async with stage(tmp_path) as (desk, transport):
+        leader = Player("deck")
+        await lead(desk, transport, leader)
+        real = leader.apply
+
+        def stand_still(wishes: Sequence[Wish]) -> None:
+            """Stop this process; that it has done it is read a few turns of the loop later, as through a socket."""
+            time.sleep(LEADER_S + 0.5)
+            leader.latency = 0.01
+            real(wishes)
+
+        leader.apply = stand_still  # type: ignore[method-assign]
         await transport.play()
         assert leader.playing
 

@@ -372,11 +372,12 @@ async def test_a_provider_that_swallows_its_cancellation_is_left_behind(
         monkeypatch.setattr(place, "GRACE", 0.05)
     service, money = Service(), Money()
     async with desk(tmp_path, service, money) as here:
-        stubborn = 0
+        stubborn, waits = 0, asyncio.Event()
 
         async def batch(*_: Any) -> AsyncIterator[BatchStep]:
             nonlocal stubborn
             yield Job("job-1")
+            waits.set()
             while not service.release.is_set():
                 try:
                     await service.release.wait()
@@ -387,8 +388,8 @@ async def test_a_provider_that_swallows_its_cancellation_is_left_behind(
         try:
             operation_id = (await here.submit("a")).operation_id
             row = "SELECT 1 FROM operations WHERE body ->> 'job_id' = 'job-1'"
-            while not await here.rooms.db.query(row):
-                await asyncio.sleep(0.01)
+            await until(waits.is_set, "the wait of the provider, which is asked for its next step then")
+            assert await here.rooms.db.query(row)
             assert (await here.gateway.cancel(operation_id)).state is OperationState.CANCELLED
             assert stubborn
             assert service.cancelled == ["job-1"]

@@ -28,6 +28,7 @@ from tests.support.ai_audit import (
 from tests.support.ai_crowd import CHAIN, LONGEST, WARM, Asked, Crowd, check_answer, crowd, plan
 from tests.support.ai_weather import Weather
 
+from lightfast.gateway.routing.candidates import Routing
 from lightfast_providers._common.bounded import MOST_CONNECTIONS
 
 MORE = int(os.environ.get("LIGHTFAST_CHAOS", "0"))
@@ -70,7 +71,7 @@ def who_asked(seed: int, count: int) -> tuple[list[Asked], set[int]]:
     return everybody, {asked.name for asked in everybody if asked.calm}
 
 
-@pytest.mark.limit(150)
+@pytest.mark.limit(400)
 @pytest.mark.parametrize(("seed", "count", "budget_usd"), CASES, ids=[f"{seed}-{count}" for seed, count, _ in CASES])
 async def test_everybody_is_told_the_truth(tmp_path: Path, seed: int, count: int, budget_usd: float) -> None:
     everybody, calm = who_asked(seed, count)
@@ -106,7 +107,7 @@ async def test_everybody_is_told_the_truth(tmp_path: Path, seed: int, count: int
     assert [line for line in logs if line["event"] in NEVER] == []
 
 
-@pytest.mark.limit(150)
+@pytest.mark.limit(400)
 async def test_nothing_stays_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What hundreds of requests leave behind is what is kept on purpose, within a bound."""
     caplog.set_level(logging.ERROR, "httpx2")  # records that are captured hold the address of each request
@@ -119,6 +120,7 @@ async def test_nothing_stays_in_memory(tmp_path: Path, caplog: pytest.LogCapture
         first.clear()
         await hung_up(here)
         before, tasks, opened = living(), names_of_tasks(), open_sockets()
+        assert tasks["Health._watch"] == 0
         await here.ask_all(then)
         then.clear()
         assert sum(service.connections for service in here.services.values()) <= MOST_CONNECTIONS * 4  # clients
@@ -126,14 +128,21 @@ async def test_nothing_stays_in_memory(tmp_path: Path, caplog: pytest.LogCapture
         now = living()
         grown = {kind: count - before[kind] for kind, count in now.items() if count > before[kind]}
         assert {kind: count for kind, count in grown.items() if count > KEPT.get(kind, 0)} == {}
-        assert set(names_of_tasks() - tasks) <= {"Health._watch"}  # of a service whose circuit is open now
+        assert names_of_tasks() - tasks == {}
         assert open_sockets() <= opened
 
 
 async def hung_up(here: Crowd) -> None:
-    """Wait until nothing is under way, and close what stays open for the next request."""
+    """Wait until nothing is under way, and close what stays open for the next request.
+
+    A service whose circuit is open, as where a busy machine keeps it from answering in time, is asked again and again
+    whether it is back: whatever a probe holds at the moment would be counted.
+    """
     await at_rest(here)
+    routing = here.house.gateway.candidates
+    assert isinstance(routing, Routing)
     for provider in here.house.gateway.catalog.all():
+        routing.health.forget(provider.name)
         await provider.close()
     for service in here.services.values():
         await service.until(partial(_alone, service), "the end of connections")

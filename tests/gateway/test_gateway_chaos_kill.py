@@ -32,7 +32,7 @@ BUDGET_USD = 0.09 * CRASHES
 IMAGE, WORD = "replicate/black-forest-labs/flux-schnell", "openai/gpt-6-luna"
 
 
-def wait(look: Callable[[], object], what: str, seconds: float = 60.0, told: object = "") -> None:
+def wait(look: Callable[[], object], what: str, seconds: float = 120.0, told: object = "") -> None:
     """Wait until it is so; *told* is what is known of why it is not."""
     deadline = time.monotonic() + seconds
     while not look():
@@ -77,7 +77,7 @@ class Desk:
             return len(seen) == 2 and not any(seen.values())
 
         with Client(home=str(self.home)) as client:
-            wait(here, "the providers", told=seen)
+            wait(here, "the providers", 180.0, told=seen)
 
     def ask(self, number: int) -> list[threading.Thread]:
         """Let thirty people ask at once, each in a thread of its own that ends with the daemon."""

@@ -153,7 +153,7 @@ async def test_a_heavy_generation_whose_process_is_killed_fails_once_and_harms_n
         host = PluginHost({}, folder, sink=Sink(rooms.gateway), found=())
         await host.start()
         await host.settled()
-        rooms.gateway.patience = Patience(again=300, first=0.1, longest=0.1)
+        rooms.gateway.patience = Patience(again=3_000, first=0.1, longest=0.1)
         pids: list[int] = []
 
         async def run(gate: Path) -> str:
@@ -190,7 +190,7 @@ async def test_a_child_that_is_killed_is_asked_again_when_it_is_back(tmp_path: P
         host = PluginHost({"slow": {"isolated": True}}, folder, sink=Sink(rooms.gateway), found=())
         await host.start()
         await host.settled()
-        rooms.gateway.patience = Patience(again=300, first=0.1, longest=0.1)
+        rooms.gateway.patience = Patience(again=3_000, first=0.1, longest=0.1)
         pids: list[int] = []
         text = ""
         async for step in rooms.gateway.generate(GenerateCall("slow/one", prompt=str(gate)), "c"):

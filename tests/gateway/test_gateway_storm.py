@@ -24,6 +24,8 @@ from lightfast.sdk import GenerationRequest, Job, Progress, ProviderError, Step,
 from lightfast.sdk.errors import KINDS
 
 MANY = 300
+BRIEF_S, PATIENT_S = 4.0, 90.0
+"""How long a call waits: every fourth not for long, and only such a one meets a provider that goes on for ever."""
 
 
 class Wild(Actor):
@@ -49,8 +51,8 @@ class Wild(Actor):
                     raise ProviderError("by chance", kind=chance.choice(KINDS))
                 if fate < 0.025:
                     raise RuntimeError("a bug")
-                if fate < 0.03:
-                    await asyncio.sleep(60)
+                if fate < 0.045 and request.timeout <= BRIEF_S:
+                    await asyncio.Event().wait()
                 yield TextDelta(letter)
             yield Usage(1, 1, 0.001)
         finally:
@@ -81,7 +83,8 @@ async def test_every_request_ends_and_gives_back_what_it_took(tmp_path: Path, se
 
         async def ask(number: int) -> str:
             prompt = f"question {number % 100}"
-            call = GenerateCall("a/one", "text", prompt, fallbacks=("b/one", "c/one"), timeout=4.0)
+            timeout = PATIENT_S if number % 4 else BRIEF_S
+            call = GenerateCall("a/one", "text", prompt, fallbacks=("b/one", "c/one"), timeout=timeout)
             steps = gateway.generate(call, "client:test")
             leaves = chance.randrange(60) if chance.random() < 0.2 else -1
             text, seen = "", 0
@@ -105,7 +108,8 @@ async def test_every_request_ends_and_gives_back_what_it_took(tmp_path: Path, se
 
         outcomes = Counter(await asyncio.gather(*map(ask, range(MANY))))
         await until(lambda: gateway.running == 0 and not gateway.flights, "the end of all")
-        assert outcomes["answered"] + outcomes["DEADLINE_EXCEEDED"] > MANY / 4  # a busy machine is no mistake
+        assert outcomes["answered"] > MANY / 4
+        assert outcomes["DEADLINE_EXCEEDED"]
         assert [actor.under_way for actor in actors] == [0, 0, 0]
         assert {len(hold.ends) for hold in purse.holds} == {1}
         assert {len(place.ends) for place in accounts.places} == {1}

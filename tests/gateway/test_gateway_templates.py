@@ -242,21 +242,24 @@ SLOW = {
 @pytest.mark.parametrize("case", SLOW)
 async def test_what_goes_on_and_on_is_ended_while_the_loop_goes_on(case: str) -> None:
     async with rendering(render_s=60.0) as renderer:
-        await renderer.render("warm", "", {})
-        first = renderer.pid
-        renderer._render_s = 1.5
-        slow = asyncio.ensure_future(renderer.render(SLOW[case], "", {}))
-        turns = 0
-        while not slow.done():
-            await asyncio.sleep(0.01)
-            turns += 1
-        assert turns > 5
-        with pytest.raises((DeadlineExceeded, InvalidArgument)) as caught:
-            await slow
-        assert caught.value.reason in {"TEMPLATE_TOO_SLOW", "TEMPLATE_TOO_MUCH"}
-        assert renderer.pid != first or caught.value.reason == "TEMPLATE_TOO_MUCH"
-        renderer._render_s = 60.0
-        assert (await renderer.render("after {{ x }}", "", {"x": 1})).text == "after 1"
+        for render_s in (1.5, 6.0, 24.0):  # the next one where a busy machine hardly let the loop go on
+            await renderer.render("warm", "", {})
+            first = renderer.pid
+            renderer._render_s = render_s
+            slow = asyncio.ensure_future(renderer.render(SLOW[case], "", {}))
+            turns = 0
+            while not slow.done():
+                await asyncio.sleep(0.01)
+                turns += 1
+            with pytest.raises((DeadlineExceeded, InvalidArgument)) as caught:
+                await slow
+            assert caught.value.reason in {"TEMPLATE_TOO_SLOW", "TEMPLATE_TOO_MUCH"}
+            assert renderer.pid != first or caught.value.reason == "TEMPLATE_TOO_MUCH"
+            renderer._render_s = 60.0
+            assert (await renderer.render("after {{ x }}", "", {"x": 1})).text == "after 1"
+            if turns > 5:
+                return
+        raise AssertionError("the loop did not go on")
 
 
 async def test_a_process_that_dies_is_replaced() -> None:

@@ -89,9 +89,12 @@ def lightfast_providers(config):
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process goes only because it is idle."""
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process goes only because it is idle, or slow; one that steps back would wait for all else that runs here."""
     monkeypatch.setattr(apart, "IDLE_S", 600.0)
+    monkeypatch.setattr(process, "LOAD_TIMEOUT", 120.0)
+    if request.function is not test_it_steps_back_for_the_daemon:
+        monkeypatch.setattr(process, "process_steps_back", lambda _: None)
 
 
 def order(prompt: str, sources: tuple[bytes, ...] = (), **settings: Any) -> GenerationRequest:
@@ -127,7 +130,10 @@ def pids(provider: Provider) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 async def begun(provider: Provider, prompt: str, **settings: Any) -> tuple[Any, int]:
@@ -236,13 +242,18 @@ async def test_a_generation_that_is_given_up_takes_its_process_along(
 
 
 async def test_one_that_is_given_up_while_its_process_starts_leaves_none_behind(tmp_path: Path) -> None:
+    others = set(psutil.Process().children())  # of this process, and not of this test
+
+    def children() -> set[psutil.Process]:
+        return set(psutil.Process().children()) - others
+
     async with smithy(tmp_path) as (_, provider):
         task = asyncio.create_task(collect(provider, order("wait", gate=str(tmp_path / "never"))))
-        await until(lambda: bool(psutil.Process().children()), "the process")
+        await until(children, "the process")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: not psutil.Process().children(), "its end")
+        await until(lambda: not children(), "its end")
         assert (await collect(provider, order("hello")))[-1] == TextDelta("done")
 
 

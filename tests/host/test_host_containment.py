@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.plugins import NotingSink, installed, provider_source, record_of, until
 
 from lightfast.core.errors import AlreadyExists
+from lightfast.host import plugins, threads
 from lightfast.host.plugins import PluginHost
 from lightfast.host.records import PluginState
 
@@ -115,15 +121,109 @@ async def test_a_stale_entry_point_says_so(tmp_path: Path) -> None:
         await host.close()
 
 
-async def test_a_plugin_that_never_finishes_loading_is_left_behind(tmp_path: Path) -> None:
+async def test_a_plugin_that_never_finishes_loading_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_for_one(*what: Any, name: str, timeout: float, **how: Any) -> Any:
+        # The other one has all the time there is: a machine that stands still is not its fault.
+        return threads.in_thread(*what, name=name, timeout=timeout / 300 if name == "aaa" else timeout, **how)
+
+    monkeypatch.setattr(plugins, "in_thread", short_for_one)
     source = "import threading\nthreading.Event().wait(60)\n"
     with installed(tmp_path, lfx_aaa=source, lfx_good=provider_source("good")) as found:
-        host = PluginHost({}, found=found, load_timeout=3.0)
+        host = PluginHost({}, found=found, load_timeout=60.0)
         await host.start()
         await host.settled()
-        assert record_of(host, "aaa").reason == "it did not finish loading within 3 s"
+        assert record_of(host, "aaa").reason == "it did not finish loading within 0.2 s"
         assert record_of(host, "good").state is PluginState.READY
         await host.close()
+
+
+async def test_one_that_loaded_while_the_loop_stood_still_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, told, stood = asyncio.get_running_loop(), threading.Event(), [0.0]
+    tell = loop.call_soon_threadsafe
+
+    def telling(*what: Any, **how: Any) -> Any:
+        handle = tell(*what, **how)
+        told.set()
+        return handle
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", telling)
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood[0])
+    loading = asyncio.ensure_future(threads.in_thread(lambda: "loaded", name="x", timeout=60.0))
+    await asyncio.sleep(0)
+    assert told.wait(60)  # this blocks the loop, and the outcome is on its way
+    stood[0] = 100.0
+    assert (await loading).value == "loaded"
+
+
+LATE = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+while not Path({gate!r}).exists():
+    time.sleep(0.01)
+
+
+@dataclass
+class Thing:  # which looks for its module
+    name: str
+
+
+"""
+
+
+@pytest.mark.parametrize("how", ["installed", "drop-in"])
+async def test_one_that_loads_after_all_is_taken(tmp_path: Path, how: str) -> None:
+    """A machine that was busy, or stood still, costs no plugin for good."""
+    gate, folder, sink = tmp_path / "gate", tmp_path / "plugins", NotingSink()
+    folder.mkdir()
+    source = LATE.format(gate=str(gate)) + provider_source("late")
+    sources = {"lfx_late": source} if how == "installed" else {}
+    if how == "drop-in":
+        (folder / "late.py").write_text(source)
+    with installed(tmp_path, **sources) as found:
+        host = PluginHost({}, folder, sink=sink, found=found, load_timeout=0.2)
+        await host.start()
+        await host.settled()
+        assert record_of(host, "late").reason == "it did not finish loading within 0.2 s"
+        assert sink.providers == {}
+        gate.touch()
+        await until(lambda: record_of(host, "late").state is PluginState.READY, "the late plugin")
+        assert (record_of(host, "late").reason, list(sink.providers)) == ("", ["late"])
+        await host.close()
+    assert sink.providers == {}
+
+
+async def test_one_that_fails_late_says_why_and_an_older_one_does_not_replace_a_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates = [tmp_path / f"gate{number}" for number in range(2)]
+    waits = [LATE.format(gate=str(gate)) for gate in gates]
+    heard: list[object] = []
+    came_late = PluginHost._came_late
+
+    def noting(host: PluginHost, candidate: Any, outcome: Any, generation: int) -> None:
+        heard.append(generation)
+        came_late(host, candidate, outcome, generation)
+
+    monkeypatch.setattr(PluginHost, "_came_late", noting)
+    folder, sink = tmp_path / "plugins", NotingSink()
+    folder.mkdir()
+    (folder / "late.py").write_text(waits[0] + provider_source("older"))
+    host = PluginHost({}, folder, sink=sink, found=(), load_timeout=0.2, debounce=3600.0)
+    await host.start()
+    await host.settled()
+    (folder / "late.py").write_text(waits[1] + "1 / 0\n")
+    record = await host.reload("late")
+    assert record.reason == "it did not finish loading within 0.2 s"
+    gates[0].touch()
+    await until(lambda: heard == [1], "the older one")
+    gates[1].touch()
+    await until(lambda: "ZeroDivisionError" in record_of(host, "late").reason, "the word about the newer one")
+    assert sink.log == []
+    assert not [name for name in sys.modules if name.startswith("lightfast_dropins.late")]
+    await host.close()
 
 
 async def test_start_does_not_wait_for_a_slow_plugin(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ def lightfast_providers(config):
 """
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child is given up because the machine is slow."""
+    monkeypatch.setattr("lightfast.host.process.LOAD_TIMEOUT", 120.0)
+    monkeypatch.setattr("lightfast.host.process.CANCEL_TIMEOUT", 60.0)
+
+
 def request(prompt: str, sources: tuple[bytes, ...] = (), **settings: Any) -> GenerationRequest:
     return GenerationRequest("any", "text", prompt, settings, 7, sources)
 

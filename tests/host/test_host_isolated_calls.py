@@ -90,6 +90,13 @@ def lightfast_providers(config):
 SESSION = Session("first", Secret("sk-planted-0123456789"), "http://there", {"organization": "o"})
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child is given up because the machine is slow."""
+    monkeypatch.setattr("lightfast.host.process.LOAD_TIMEOUT", 120.0)
+    monkeypatch.setattr("lightfast.host.process.CANCEL_TIMEOUT", 60.0)
+
+
 @asynccontextmanager
 async def worker(tmp_path: Path) -> AsyncIterator[Provider]:
     folder = tmp_path / "plugins"

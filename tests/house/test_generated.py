@@ -13,7 +13,7 @@ SCRIPTS = Path(sys.executable).parent
 
 
 def test_stubs_are_fresh(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, ROOT / "protos" / "generate.py", tmp_path], check=True, timeout=120)
+    subprocess.run([sys.executable, ROOT / "protos" / "generate.py", tmp_path], check=True, timeout=300)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*_pb2*")}
     kept = {
         path.relative_to(ROOT / "daemon"): path.read_bytes()
@@ -29,5 +29,5 @@ def test_protos_lint() -> None:
     buf = SCRIPTS / "buf"
     if not buf.exists():
         pytest.skip("buf is not installed: pip install buf-bin")
-    found = subprocess.run([buf, "lint"], cwd=ROOT / "protos", capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run([buf, "lint"], cwd=ROOT / "protos", capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -117,11 +117,15 @@ def test_an_async_test_whose_task_stays_fails_and_says_where(monkeypatch: pytest
 
 def test_an_async_test_whose_thread_stays_fails_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looping, "END_S", 0.2)
-    end = threading.Event()
+    begun, end = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        begun.set()
+        end.wait()
 
     async def main() -> None:
-        task = asyncio.ensure_future(asyncio.to_thread(end.wait))
-        await asyncio.sleep(0.05)
+        task = asyncio.ensure_future(asyncio.to_thread(stay))
+        assert await asyncio.to_thread(begun.wait, 60)  # what has not begun would not stay
         task.cancel()
         raise ValueError("its own")
 

@@ -27,7 +27,7 @@ from lightfast.context.memory.spaces import Spaces
 from lightfast.context.memory.vectors import VectorIndex
 from lightfast.core.clock import StillClock
 from lightfast.core.errors import Exhausted
-from lightfast.storage.database import Database, Unit
+from lightfast.storage.database import Database
 from lightfast.storage.schema import MIGRATIONS
 
 CRASHES = int(os.environ.get("LIGHTFAST_CRASHES", "2"))
@@ -90,7 +90,7 @@ async def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.Monke
         await desk.fact("first", "k")
         rows, known = await counted(house), house.memory.ledger.known
 
-        async def full(unit: Unit) -> None:
+        async def full(*_: object) -> None:
             raise Exhausted("the disk is full", reason="DISK_FULL")
 
         with monkeypatch.context() as patch:

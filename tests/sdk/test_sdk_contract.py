@@ -188,6 +188,20 @@ async def test_a_bridge_that_raises_without_its_application_is_found() -> None:
         await check_bridge(Fragile())
 
 
+async def test_a_loop_that_stands_still_hides_no_bridge_that_raises() -> None:
+    """Its end, and the end of the time there is for a word of it, are then heard of in one turn."""
+
+    class Late(Shape):
+        link = False
+
+        async def run(self, host: BridgeHost) -> None:
+            time.sleep(0.2)
+            raise OSError("nobody there")
+
+    with pytest.raises(ContractBroken, match="does not bear a missing application: OSError"):
+        await check_bridge(Late(), patience=0.1)
+
+
 async def test_the_fake_bench_works_off_the_loop() -> None:
     import threading
 

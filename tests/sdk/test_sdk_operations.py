@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -105,12 +106,9 @@ class Deaf(Good):
         self.times += 1
         if self.times == 1:
             return Outcome()
-        over = asyncio.get_running_loop().time() + 3.0
-        while (left := over - asyncio.get_running_loop().time()) > 0:
-            try:
-                await asyncio.sleep(left)
-            except asyncio.CancelledError:
-                continue
+        with contextlib.suppress(asyncio.CancelledError):  # what is cancelled a second time, at the end, ends
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
         return Outcome()
 
 

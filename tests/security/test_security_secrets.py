@@ -91,7 +91,7 @@ def test_a_credential_for_a_setting(tmp_path: Path) -> None:
 
 
 def finder(tmp_path: Path, **environ: str) -> KeyFinder:
-    return KeyFinder(tmp_path / "keys", environ, KeyringDoor(patience=5.0))
+    return KeyFinder(tmp_path / "keys", environ, KeyringDoor(patience=60.0))
 
 
 async def test_the_order_of_the_places(tmp_path: Path, ring: Held) -> None:
@@ -184,7 +184,7 @@ def test_a_provider_cannot_be_a_path(tmp_path: Path, name: str) -> None:
 
 
 async def test_the_keyring(ring: Held) -> None:
-    door = KeyringDoor()
+    door = KeyringDoor(patience=60.0)
     await door.set("svc", KEY)
     assert ring.held == {("lightfast", "svc"): KEY}
     assert await door.get("svc") == KEY

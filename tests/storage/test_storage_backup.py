@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.archives import all_frames, finished, still
 from tests.support.disk import fill, small_disk
 from tests.support.keeping import Keep, keeping
 
@@ -28,8 +29,9 @@ from lightfast.core.errors import (
     LightfastError,
 )
 from lightfast.core.paths import find
+from lightfast.storage import backup_copy
 from lightfast.storage.archive.records import NewFrame, Query
-from lightfast.storage.backup_file import MANIFEST, is_safe
+from lightfast.storage.backup_file import MANIFEST, BackupWriter, is_safe
 from lightfast.storage.backup_restore import Restored, restore
 from lightfast.storage.blobs import Provenance
 
@@ -185,6 +187,38 @@ async def test_it_shows_one_revision_while_others_write(tmp_path: Path) -> None:
             assert all(
                 values[f"/w/w{index}/a"] == values[f"/w/w{index}/b"] for index in range(8) if f"/w/w{index}/a" in values
             )
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room is reserved here")
+async def test_a_file_that_the_archive_seals_meanwhile_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive then gives back the room it had reserved: the file is shorter than when it was looked at."""
+    loop, sizes = asyncio.get_running_loop(), list[int]()
+
+    async def sealed() -> None:
+        (path,) = (tmp_path / "one/state/archive/shards").glob("*/*/*.frames")
+        sizes.append(path.stat().st_size)
+        await keep.archive._writing().run(lambda: iter([keep.archive._stock.seal()]))  # type: ignore[arg-type,return-value,func-returns-value]
+        sizes.append(path.stat().st_size)
+
+    class Late(BackupWriter):
+        def add(self, name: str, *rest: Any, **more: Any) -> None:
+            if name.endswith(".frames"):
+                asyncio.run_coroutine_threadsafe(sealed(), loop).result(60)
+            super().add(name, *rest, **more)
+
+    still(monkeypatch)
+    monkeypatch.setattr(backup_copy, "BackupWriter", Late)
+    async with keeping(tmp_path / "one") as keep:
+        await keep.archive.append([NewFrame(f"frame {number}") for number in range(9)])
+        frames = await all_frames(keep.archive)
+        made = await keep.backup()
+    assert sizes[1] < sizes[0]
+    put_back(made.path, tmp_path / "two")
+    async with keeping(tmp_path / "two") as keep:
+        assert await all_frames(keep.archive) == frames
+        assert (await finished(keep.archive.verify()))[1] == []
 
 
 async def test_parts_are_left_out_where_asked_and_old_ones_go(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.storage.fixtures.hierarchy import (
     SECRET,
     UNFINISHED,
 )
+from tests.support.files import holding
 from tests.support.store import News
 
 from lightfast.context.entry import EventType, Set, Status
@@ -220,7 +221,7 @@ async def test_the_private_frames_of_format_2(tmp_path: Path, name: str) -> None
 @FROM_2
 async def test_upkeep_of_format_2(tmp_path: Path, name: str) -> None:
     async with opened(tmp_path, name) as (db, store, _archive):
-        assert PURGED.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert holding(tmp_path, [PURGED.encode()]) == []
         assert await db.query("SELECT path FROM backups") == [(BACKUP,)]
         purger = Purger(db, store, [HistoryRoom(db, store.tiers)], [tmp_path], StillClock())
         await purger.start()

@@ -25,9 +25,10 @@ from lightfast_providers.compatible.provider import Compatible
 from lightfast_providers.compatible.servers import Server
 from lightfast_providers.openai.provider import OpenAI
 
-GRACE = 30.0
+GRACE = 60.0
 """What a loaded machine may take beyond a deadline, in seconds: it is no judgement, only that nothing hangs."""
-PATIENT = 25.0
+PATIENT = 120.0
+"""Who will not wait for long waits less. Who does is answered within seconds, or later on a busy machine."""
 MODELS = {"openai": "openai/gpt-6-luna", "anthropic": "anthropic/claude-haiku-4-5", "lab": "lab/m1"}
 CHAIN = tuple(MODELS.values())
 PRICES = {"openai": (1000, 4000), "anthropic": (2000, 6000), "lab": (0, 0)}
@@ -72,10 +73,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the settings allow at once, and in a minute, of each key."""
+    """What the settings allow at once, and in a day, of each key.
+
+    In a day, for then nobody waits for the next window: calls are counted when they are let out, and a busy machine,
+    on which some are heard late, would bring those of two windows together.
+    """
 
     at_once: int
-    a_minute: int = 0
+    a_day: int = 0
 
 
 LIMITS = {"openai": Limits(9, 120), "anthropic": Limits(14, 240), "lab": Limits(24)}
@@ -186,7 +191,7 @@ async def crowd(
         tables: dict[str, dict[str, Any]] = {}
         for name, service in services.items():
             tables[name] = {"base_urls": (service.base_url,), "concurrency": LIMITS[name].at_once}
-            tables[name]["requests_per_minute"] = LIMITS[name].a_minute
+            tables[name]["requests_per_day"] = LIMITS[name].a_day
             tables[name]["keys"] = tuple(_kept(folder / f"{name}-{at}", key) for at, key in enumerate(service.keys))
             if service.keys:
                 into, out = (nano / 1000 for nano in PRICES[name])

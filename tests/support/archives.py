@@ -12,6 +12,7 @@ import pytest
 from lightfast.core.clock import StillClock
 from lightfast.storage.archive import stock
 from lightfast.storage.archive.archive import Archive
+from lightfast.storage.archive.holdings import Holdings
 from lightfast.storage.archive.progress import Progress
 from lightfast.storage.archive.records import Frame, NewFrame, Options
 
@@ -35,6 +36,11 @@ def small(monkeypatch: pytest.MonkeyPatch, frames: int = 64, length: int = 1 << 
     """Seal open segments early."""
     monkeypatch.setattr(stock, "MAX_TAIL_FRAMES", frames)
     monkeypatch.setattr(stock, "MAX_TAIL_LENGTH", length)
+
+
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing packed by itself: files stay as they are while a test, which may be slow, looks at them."""
+    monkeypatch.setattr(Holdings, "has_upkeep", False)
 
 
 async def all_frames(archive: Archive, **options: Any) -> list[Frame]:

@@ -38,6 +38,10 @@ STARTS = 3
 UP_S = 90.0
 PROOF_S = 1.2
 """How long a start must act before it counts."""
+ACTS_S = 5.0
+"""The most seconds until it tells a change; one that is half dead never does."""
+ROLL_S = 20.0
+"""The most seconds until it rolls by itself, and until it has stopped; it takes one of each."""
 ROOM = 9
 """Surfaces that are made known first; then there is room for sixteen."""
 INSTALL = "apt-get install --no-install-recommends ardour jackd2"
@@ -178,6 +182,8 @@ class Ardour:
     listening: float = 0.0
     """When the last start had its port, by the monotonic clock."""
     _logs: list[Path] = field(default_factory=list)
+    _rolled: bool = False
+    _rolls: bool = False
 
     def __post_init__(self) -> None:
         """Open the control's socket, which outlives each process."""
@@ -216,30 +222,50 @@ class Ardour:
         return environ_of(self.installation, self.folder)
 
     def _acts(self) -> bool:
-        """Say whether it does what it is told; the transport rolls after most starts, and is stopped."""
+        """Say whether it does what it is told, and stop its transport.
+
+        A second after it has opened its session it begins to roll by itself, once, however often it was stopped
+        before; and only from then on it ends in good order. So that is waited for.
+        """
         control = self.control
         if not self._make_room():
             return False
+        self._rolled = self._rolls = False
         control.register()
-        end = time.monotonic() + PROOF_S
+        acted = time.monotonic()
+        end = acted + PROOF_S
         on = 1.0
-        while time.monotonic() < end or on == 0.0:
+        while acted < end or on == 0.0:
             control.send("/strip/mute", 1, on)
-            if control.wait(lambda told, args, on=on: told == "/strip/mute" and args == (1, on), 2.0) is None:  # type: ignore[misc]
+            if self._told(0.5, "/strip/mute", 1, on):  # a daemon may have muted it already: then nothing is told
+                acted = time.monotonic()
+            elif time.monotonic() > acted + ACTS_S:
                 return False
             on = 1.0 - on
             time.sleep(0.05)
-        end = time.monotonic() + 10.0
-        while time.monotonic() < end:
+        end = time.monotonic() + ROLL_S
+        while not self._rolled and time.monotonic() < end:
+            self._told(0.1, "/transport_stop", 0.0)
+        end = time.monotonic() + ROLL_S
+        while self._rolls and time.monotonic() < end:
             control.send("/transport_stop")
-            if control.ask("/transport_speed", seconds=1.0) == (0.0,):
-                return True
-            time.sleep(0.05)
-        return False
+            self._told(0.2, "/transport_stop", 1.0)  # its speed is 0 already before it rolls
+        return self._rolled and not self._rolls
+
+    def _told(self, seconds: float, *wanted: Any) -> bool:
+        """Wait until it tells what is *wanted*, and take note where it tells that it rolls, and stops."""
+
+        def fits(address: str, args: tuple[Any, ...]) -> bool:
+            if address == "/transport_stop":
+                self._rolls = args == (0.0,)
+                self._rolled = self._rolled or self._rolls
+            return (address, *args) == wanted
+
+        return self.control.wait(fits, seconds) is not None
 
     def _make_room(self) -> bool:
         """Wait until it answers, and make it room for surfaces."""
-        for _ in range(20):
+        for _ in range(40):
             self.control.send("/set_surface/port", 0)
             if self.control.ask("/set_surface", seconds=0.5) is not None:
                 break
@@ -248,7 +274,7 @@ class Ardour:
         for _ in range(ROOM):
             other = Control(self.net, self.port)
             try:
-                if other.ask("/set_surface", seconds=2.0) is None:
+                if other.ask("/set_surface", seconds=ACTS_S) is None:
                     return False
             finally:
                 other.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightfast.sdk import Hello, OscMessage, Wish
 from lightfast.sdk.testing.fakes import FakeAppSession
+from lightfast_bridges.ardour.asking import MARK
 from lightfast_bridges.ardour.strips import Strip, placed
 from lightfast_bridges.ardour.surface import Surface
 from lightfast_bridges.ardour.wishes import Wishes
@@ -39,13 +40,14 @@ class NoChannel:
 
 
 class Scene:
-    """A surface with its wishes; what is sent is kept in *sent*."""
+    """A surface with its wishes; what is sent is kept in *sent*, and the marks behind it in *marks*."""
 
     def __init__(self, listed: Sequence[tuple[Any, ...]] = LIST) -> None:
         self.surface = Surface(parameters=8)
         self.session = FakeAppSession(Hello("ardour", "a"), NoChannel(), "/ardour")
         self.sent: list[tuple[Any, ...]] = []
-        self.wishes = Wishes(self.session, lambda *one: self.sent.append(one), self.surface)
+        self.marks: list[str] = []
+        self.wishes = Wishes(self.session, self._send, self.surface)
         self.surface.adopt(listed)
         self.tell(
             ("/strip/fader", 1, 0.7817867398262024),
@@ -58,6 +60,12 @@ class Scene:
         self.surface.session, self.surface.wishes = self.session, self.wishes
         self.surface.full()
         self.session.changes.clear()
+
+    def _send(self, *message: Any) -> None:
+        if not message[0].startswith(MARK):
+            self.sent.append(message)
+        else:
+            self.marks.append(message[0])
 
     def tell(self, *messages: tuple[Any, ...]) -> None:
         told: list[OscMessage] = [(address, "", args) for address, *args in messages]

@@ -37,6 +37,7 @@ class Joined:
 
     hello: sdk.Hello
     channel: sdk.AppChannel
+    synchronized: Callable[[], None]
     mount: str = "/blender"
     values: dict[str, Value] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Joined:
     def synced(self) -> None:
         self.syncs += 1
         self.news.set()
+        self.synchronized()
 
     def settle(self, wish_id: int, value: Value | None = None) -> None:
         self.settled[wish_id] = value
@@ -176,7 +178,7 @@ class Desk:
         self._door: TcpDoor | None = None
 
     def hello(self, hello: sdk.Hello, channel: sdk.AppChannel, *, transport: str) -> Joined:
-        session = Joined(hello, channel)
+        session = Joined(hello, channel, synchronized=self.news.set)
         self.sessions.append(session)
         self.news.set()
         return session
@@ -211,16 +213,19 @@ class Desk:
             os.close(self._lock)
 
     async def joined(self, count: int = 1, seconds: float = DEADLINE) -> Joined:
-        """Return the *count*th session once it is in step."""
+        """Return the *count*th session, or a later one, once it is in step: a hello may be said anew before it is."""
+
+        def found() -> Joined | None:
+            return next((session for session in self.sessions[count - 1 :] if session.syncs), None)
+
         try:
             async with asyncio.timeout(seconds):
-                while len(self.sessions) < count:
+                while (session := found()) is None:
                     self.news.clear()
                     await self.news.wait()
         except TimeoutError:
-            raise AssertionError(f"no hello number {count} within {seconds} s") from None
-        session = self.sessions[count - 1]
-        await session.until(lambda: session.syncs > 0, "a full report", seconds)
+            said = [(each.hello.document_id, each.hello.generation, each.syncs, each.gone) for each in self.sessions]
+            raise AssertionError(f"no session number {count} in step within {seconds} s: {said}") from None
         return session
 
 
@@ -274,7 +279,7 @@ def blender(
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(60)
         print(log.read_text(encoding="utf-8", errors="replace")[-8000:])
 
 

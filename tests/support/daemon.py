@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PORTS = ("grpc", "http", "link.tcp", "osc")
-READY_S = 60.0
+READY_S = 150.0
 STOP_S = 45.0
 
 

@@ -8,13 +8,15 @@ import time
 from lightfast_link import discover
 from lightfast_link.client import LinkClient
 
+LIFE_S = 600.0
+
 
 def flood(home: str, changes: int, waves: int) -> None:
     """Join as an application and change every value *waves* times in one go."""
     hello = {"app": "flood", "instance_id": "f", "parameters": [{"pattern": "v/*", "kind": "int"}]}
     client = LinkClient(discover.transport(home), hello).start()
     told = False
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIFE_S  # it is killed before; what waits to be sent ends with it
     while time.monotonic() < deadline:
         client.wait(0.1)
         for event in client.poll():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -17,8 +18,13 @@ import pytest
 from tests.support.jack import Jack, start_jack
 from tests.support.netns import Network
 
+from lightfast.core.osc import decode
+from lightfast.core.osc_build import encode
+
 PORT = 9000
 UP_S = 90.0
+WINDOW_S = 30.0
+"""The longest that it says nothing while its window opens; on an idle machine it takes two seconds."""
 DEFAULTS = Path("/usr/share/hydrogen/data/hydrogen.default.conf")
 INSTALL = "apt-get install --no-install-recommends hydrogen jackd2"
 
@@ -66,9 +72,22 @@ class Hydrogen:
         end = time.monotonic() + UP_S
         while time.monotonic() < end and self.process.poll() is None:
             if f":{self.port:04X} " in Path(f"/proc/{self.process.pid}/net/udp").read_text(encoding="ascii"):
+                self._wait_window()
                 return self
             time.sleep(0.01)
         raise AssertionError(f"Hydrogen did not open its port (exit code {self.process.poll()}):\n{self.log()}")
+
+    def _wait_window(self) -> None:
+        """Wait until its window is open: while it opens, it sets every volume and pan to what it has just read.
+
+        What another program writes between the two is lost. The master volume is the last, and is told to clients.
+        """
+        with self.net.udp() as client, contextlib.suppress(TimeoutError):  # nothing more is told: it is open already
+            client.settimeout(WINDOW_S)
+            client.sendto(encode("/Hydrogen/NEW"), ("127.0.0.1", self.port))
+            for address in ("/Hydrogen/MUTE_TOGGLE", "/Hydrogen/MASTER_VOLUME_ABSOLUTE"):
+                while decode(client.recv(65_536))[0].address != address:
+                    pass
 
     @property
     def log_file(self) -> Path:

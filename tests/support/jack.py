@@ -1,18 +1,18 @@
 """A JACK server of a test's own: the dummy driver, a private name, no sound card.
 
-JACK keeps a list of all servers of this machine in shared memory, with room for eight. One that is killed stays in
-it, dead, until a server of the same name is started and ended in good order. So what had to be killed is struck off
-the list that way, and so is, when the list is full, what tests that are gone have left there.
+JACK keeps a list of all servers of this machine in shared memory, with room for eight. One that is killed, or dies,
+stays in it until a server of the same name is started and ended in good order. So whatever is still on it at its end is
+struck off the list that way, and so is, when the list is full, whatever others have left there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,10 @@ from tests.support.netns import Network
 
 READY_S = 90.0
 """Seconds that a server may take to be ready; on an idle machine it takes one."""
+STRIKES = 3
 STOP_S = 5.0
+GONE_S = 60.0
+"""Seconds that a server has to be gone after it was killed."""
 FULL = "Too many servers already active"
 REGISTRY = Path("/dev/shm/jack-shm-registry")
 _NUMBERS = itertools.count(1)
@@ -42,18 +45,14 @@ class Jack:
     environ: dict[str, str] = field(default_factory=dict)
 
     def stop(self) -> None:
-        """End it, by force where it lingers; may be called twice."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        """End it, by force where it lingers, and see that it is off the list; may be called twice."""
+        _end(self.process)
+        strike_off(self.name)
 
     def kill(self) -> None:
         """Kill it, and strike it off the list."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(GONE_S)
         strike_off(self.name)
 
 
@@ -75,7 +74,7 @@ def start_jack(folder: Path, *, net: Network | None = None, rate: int = 48_000, 
                 raise
         else:
             return jack
-        for name in _left_behind():
+        for name in left_behind():
             strike_off(name)
         time.sleep(0.2)  # or others end
 
@@ -107,28 +106,48 @@ def _last_processor() -> list[str]:
     return ["taskset", "-c", str(processors[-1])]
 
 
-def _left_behind() -> list[str]:
-    """Return the servers on the list whose test is gone."""
+def listed() -> dict[str, int]:
+    """Return the servers of tests that are on the list, with their process ids."""
     try:
-        names = re.findall(rb"(lightfast-(\d+)-\d+)", REGISTRY.read_bytes())
+        found = re.findall(rb"(?s)(.{4})jack-\d+:(lightfast-\d+-\d+):", REGISTRY.read_bytes())
     except OSError:
-        return []
-    return [name.decode() for name, pid in names if not Path(f"/proc/{int(pid)}").exists()]
+        return {}
+    return {name.decode(): int.from_bytes(pid, sys.byteorder) for pid, name in found}
+
+
+def left_behind() -> list[str]:
+    """Return the servers on the list that are dead: so is their process, or, where its id was given again, the test's."""
+    return [name for name, pid in listed().items() if not (_lives(pid) and _lives(int(name.split("-")[1])))]
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def strike_off(name: str) -> None:
-    """Take a dead server off the list, by starting one of its name and ending it in good order."""
-    process = subprocess.Popen(
-        _command(name, 48_000, 1024), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(0.5)
-    process.terminate()
+    """Take a dead server off the list, where it is on it, by starting one of its name and ending it in good order."""
+    end = time.monotonic() + READY_S
+    for _ in range(STRIKES):  # one that lives in fact lets no other take its name
+        if (dead := listed().get(name)) is None:
+            return
+        process = subprocess.Popen(
+            _command(name, 48_000, 1024), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # One that is ended before it is on the list itself changes nothing there.
+        while listed().get(name) == dead and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server in good order, by force where it lingers."""
+    if process.poll() is None:
+        process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(STOP_S)
+        process.wait(GONE_S)
 
 
 def _wait_ready(jack: Jack) -> None:

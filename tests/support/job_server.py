@@ -17,7 +17,7 @@ BASE = "{base}"
 
 def ask(path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(BASE + path, data), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(BASE + path, data), timeout=60) as answer:
         return answer.read()
 
 
@@ -111,4 +111,4 @@ class JobServer:
     def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
-        self._thread.join(5)
+        self._thread.join(60)

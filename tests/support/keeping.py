@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from tests.support.files import content, files
 
 from lightfast.app.keeping import join_vault
 from lightfast.context.entry import Mutation, Set
@@ -83,8 +84,8 @@ class Keep:
         forms = Needles(text).plain
         return sorted(
             str(path.relative_to(self.home))
-            for path in self.home.rglob("*")
-            if path.is_file() and path.suffix != ".lfbackup" and any(form in path.read_bytes() for form in forms)
+            for path in files(self.home)
+            if path.suffix != ".lfbackup" and any(form in content(path) for form in forms)
         )
 
     def integrity(self) -> list[str]:

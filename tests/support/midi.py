@@ -14,6 +14,8 @@ from lightfast.sdk import AppChannel, Change, Hello, Value, Wish
 from lightfast_bridges.midi.ports import MidoPorts
 
 PATIENCE = 60.0
+Data = bytes
+"""Within `FakeBackend` that name is what was sent."""
 
 
 class FakeInput:
@@ -53,6 +55,7 @@ class FakeBackend:
         self.outputs: list[FakeOutput] = []
         self.sent: list[tuple[float, bytes]] = []
         self.broken = False
+        self.receive: Callable[[bytes, float], None] = lambda _message, _at: None
         self.stuck = threading.Event()
         self.stuck.set()
 
@@ -89,8 +92,20 @@ class FakeBackend:
         """What was sent, without clock and timecode."""
         return [message for _, message in list(self.sent) if message[0] < 0xF1]
 
+    def hear(self, *messages: tuple[Data, float]) -> None:
+        """Let the device say messages, each at the monotonic time that is given."""
+        for message, at in messages:
+            self.receive(message, at)
+
     def ports(self, api: str = "") -> MidoPorts:
-        return MidoPorts(self)
+        backend = self
+
+        class Ports(MidoPorts):
+            def open_input(self, name: str, receive: Callable[[bytes, float], None], *, virtual: bool) -> Any:
+                backend.receive = receive
+                return super().open_input(name, receive, virtual=virtual)
+
+        return Ports(self)
 
 
 class Noted:

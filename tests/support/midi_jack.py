@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,18 +15,23 @@ from tests.support.jack import Jack
 
 INSTALL = "pip install 'lightfast[midi]'"
 PATIENCE = 60.0
+HEARD = re.compile(r"(\d+\.\d{6}) ((?:[0-9a-f]{2})+)\n")
 SCRIPT = """
 import sys, time
 import rtmidi
+
+def tell(text):
+    sys.stdout.write(text + "\\n")  # in one piece: what is heard is told by another thread
+    sys.stdout.flush()
 
 name = sys.argv[1]
 out = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name=name + " out")
 out.open_virtual_port("keys")
 into = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name=name + " in")
 into.ignore_types(False, False, False)
-into.set_callback(lambda heard, _: print("%.6f" % time.monotonic(), bytes(heard[0]).hex(), flush=True))
+into.set_callback(lambda heard, _: tell("%.6f %s" % (time.monotonic(), bytes(heard[0]).hex())))
 into.open_virtual_port("lights")
-print("ready", flush=True)
+tell("ready")
 for line in sys.stdin:
     for word in line.split():
         if word.startswith("+"):
@@ -68,9 +74,8 @@ class Device:
         for line in self.process.stdout:
             if line.startswith("ready"):
                 self._ready.set()
-            else:
-                at, data = line.split()
-                self.heard.append((float(at), bytes.fromhex(data)))
+            elif heard := HEARD.fullmatch(line):  # what JACK itself has to say goes there, too
+                self.heard.append((float(heard[1]), bytes.fromhex(heard[2])))
 
     def say(self, *messages: bytes, every: float = 0.0) -> None:
         """Send messages, *every* so many seconds."""
@@ -100,7 +105,7 @@ class Device:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
-        self._reader.join(10)
+            self.process.wait(60)
+        self._reader.join(60)
         if self.process.stdout is not None:
             self.process.stdout.close()

@@ -245,7 +245,7 @@ class Rig:
     def close(self) -> None:
         """Leave."""
         self._ending.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self.client.close(10)
 
 

@@ -20,6 +20,8 @@ INSTALL = "apt-get install --no-install-recommends obs-studio xvfb"
 PASSWORD = "sesame-42"
 PORT = 4455
 """The usual port: the network that OBS runs in is its own."""
+GONE_S = 60.0
+"""Seconds that a program has to be gone after it was killed."""
 _GLOBAL = f"""[General]
 FirstRun=true
 LastVersion=486539266
@@ -109,21 +111,23 @@ class Obs:
         """End it at once."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(GONE_S)
             self.process = None
 
     def close(self) -> None:
         """End it, and its screen."""
-        self.kill()
-        if self._screen is not None:
-            self._screen.terminate()
-            try:
-                self._screen.wait(5)
-            except subprocess.TimeoutExpired:
-                self._screen.kill()
-                self._screen.wait(5)
+        try:
+            self.kill()
+        finally:
+            if self._screen is not None:
+                self._screen.terminate()
+                try:
+                    self._screen.wait(5)
+                except subprocess.TimeoutExpired:
+                    self._screen.kill()
+                    self._screen.wait(GONE_S)
 
-    def client(self, within: float = 60.0) -> Client:
+    def client(self, within: float = 120.0) -> Client:
         """Return a client of its own, once OBS takes one."""
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -160,6 +164,9 @@ class Client:
         except WebSocketException as error:
             self._stack.close()
             raise EOFError(str(error)) from error
+        except BaseException:  # whatever it is: what stays open would be told of in some later test
+            self._stack.close()
+            raise
         self._number = 0
 
     def ask(self, request: str, **data: Any) -> dict[str, Any]:

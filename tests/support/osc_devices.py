@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from tests.support.ports import free_port
+
 from lightfast.core.osc import decode
 from lightfast.core.osc_build import encode
 
@@ -18,15 +20,12 @@ class Device(asyncio.DatagramProtocol):
     def __init__(self, reply_port: int) -> None:
         self.reply = ("127.0.0.1", reply_port)
         self.heard: list[tuple[str, tuple[Any, ...]]] = []
-        self.port = 0
+        self.port = free_port()  # it may stop and start again: nobody else is given it meanwhile
         self.transport: Any = None
 
-    async def start(self, port: int = 0) -> Self:
+    async def start(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=("127.0.0.1", port or self.port)
-        )
-        self.port = self.transport.get_extra_info("sockname")[1]
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", self.port))
         return self
 
     def stop(self) -> None:

@@ -128,7 +128,7 @@ class Session:
 
     async def call(self, command: str, **arguments: Value) -> Value | None:
         call_id = next(self._call_ids)
-        self.channel.invoke(Call(call_id, command, arguments, 5.0))
+        self.channel.invoke(Call(call_id, command, arguments, 60.0))
         await until(lambda: call_id in self.results or call_id in self.failed)
         if call_id in self.failed:
             raise RuntimeError(self.failed[call_id])
@@ -256,7 +256,7 @@ async def bridged(
     *, loss: random.Random | None = None, bridge: AbletonBridge | None = None, **config: Any
 ) -> AsyncIterator[Host]:
     """Run the bridge, one of its own or *bridge*, on a recording host."""
-    host = Host({"poll": 0.1, "silence": 0.5, **config}, loss)
+    host = Host({"poll": 0.1, "silence": 5.0, **config}, loss)  # on a busy machine one that is slow is not gone
     task = asyncio.ensure_future((bridge or AbletonBridge()).run(host))
     try:
         yield host
@@ -276,7 +276,6 @@ async def joined(host: Host, number: int = 1) -> Session:
 @contextlib.asynccontextmanager
 async def joint(*, fork: bool = False, **config: Any) -> AsyncIterator[tuple[Live, Host, Session]]:
     """Run a simulator and the bridge, joined."""
-    config = {"silence": 5.0, **config}  # on a busy machine one that is slow is not gone
     reply_port = free_port()
     async with (
         simulated(reply_port=reply_port, fork=fork) as live,

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SOCK_STREAM
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
 import websockets
+from tests.support.ports import free_port
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -123,8 +125,8 @@ class SmallServer(asyncio.DatagramProtocol):
         self.raw: dict[str, bytes] = {}
         """Answers instead of the right ones, by path."""
         self._sends: set[Any] = set()
-        self.port = 0
-        self.osc_port = 0
+        # It may stop and start again: nobody else is given these ports meanwhile.
+        self.port, self.osc_port = free_port(SOCK_STREAM), free_port()
         self._http: Any = None
         self._udp: Any = None
 
@@ -135,9 +137,7 @@ class SmallServer(asyncio.DatagramProtocol):
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", self.osc_port))
-        self.osc_port = self._udp.get_extra_info("sockname")[1]
         self._http = await serve(self._socket, "127.0.0.1", self.port, process_request=self._request)
-        self.port = next(iter(self._http.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
         self._udp.close()

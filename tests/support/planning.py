@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,12 @@ class Room:
     house: House
     world: FakeWorld
     book: Operations
+    settings: list[PlannerSettings]
+    """The one there is."""
+
+    def change(self, **settings: Any) -> None:
+        """Change some of the settings, from the next plan on."""
+        self.settings[0] = replace(self.settings[0], **settings)
 
 
 class NoDialects:
@@ -272,7 +278,7 @@ async def planning(
     async with house(folder) as rooms:
         registry = AppRegistry(rooms.store, rooms.db, SYSTEM, rooms.tasks)
         book = Operations(OperationRooms(rooms.store, registry, rooms.gateway, SYSTEM))
-        kept = PlannerSettings(**settings)
+        kept = [PlannerSettings(**settings)]
         planner = Planner(
             PlannerRooms(
                 book,
@@ -281,10 +287,10 @@ async def planning(
                 world,
                 SYSTEM,
                 lambda: vocabulary(world),
-                lambda: kept,
+                lambda: kept[0],
                 gateway=rooms.gateway,
                 views=lambda: Views(rooms.store, SYSTEM, NoDialects()),
                 recalls=recalls,
             )
         )
-        yield Room(planner, rooms, world, book)
+        yield Room(planner, rooms, world, book, kept)

@@ -121,7 +121,7 @@ class Pd:
         """End it at once."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     def close(self) -> None:

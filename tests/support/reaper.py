@@ -190,7 +190,7 @@ async def refusal(session: FakeAppSession, number: int, path: str, value: Value 
 
 async def call(session: FakeAppSession, number: int, command: str, **arguments: Value) -> str:
     """Run a command and return the reason for its failure, empty where there is none."""
-    session.channel.invoke(Call(number, command, arguments, 5.0))
+    session.channel.invoke(Call(number, command, arguments, PATIENCE))
     await session.until(lambda: number in session.results or number in session.failures, command, PATIENCE)
     return session.failures.get(number, "")
 

@@ -76,7 +76,9 @@ class Client:
             return []
 
     def ask(self, address: str, *arguments: Any, answer: Callable[[Message], bool], within: float = 60.0) -> Message:
-        """Ask until the answer comes."""
+        """Ask until the answer comes, and not one to an earlier question, which may have been asked twice."""
+        while self.hear(0.0):
+            pass
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             self.send(address, *arguments)
@@ -147,12 +149,14 @@ class Scsynth:
         """End it at once."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
             (SHARED / f"SuperColliderServer_{self.port}").unlink(missing_ok=True)  # 8 MB that nobody takes away
 
     def close(self) -> None:
         """End it, and its JACK."""
-        self.kill()
-        if self.jack is not None:
-            self.jack.stop()
+        try:
+            self.kill()
+        finally:
+            if self.jack is not None:
+                self.jack.stop()

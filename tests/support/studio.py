@@ -28,7 +28,7 @@ from lightfast.client import Client
 from lightfast.core.errors import LightfastError
 from lightfast_link.value import Value, close
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 WITNESS_S = 20.0
 """The most seconds that a wish elsewhere may take; it takes milliseconds."""
 WISH_S = 2.0
@@ -128,7 +128,7 @@ class Studio:
     def shown(self) -> str:
         """Return what `lightfast apps` prints."""
         line = [sys.executable, "-m", "lightfast", "--home", str(self.daemon.home), "apps"]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -303,7 +303,7 @@ class BlenderMember(LinkMember):
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 class TouchDesignerMember(LinkMember):
@@ -325,7 +325,7 @@ class TouchDesignerMember(LinkMember):
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 class HandyTouchDesigner(TouchDesignerMember):
@@ -364,7 +364,7 @@ class HandyTouchDesigner(TouchDesignerMember):
     def kill(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._task.cancel)
-            self._thread.join(10)
+            self._thread.join(60)
 
 
 class AbletonMember(Member):
@@ -397,7 +397,7 @@ class AbletonMember(Member):
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     def close(self) -> None:
         self.kill()

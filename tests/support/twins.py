@@ -227,7 +227,7 @@ class Program:
             calm = calm + 1 if app.at_rest and not busy and session._read_back._reading is None else 0
             return calm > 6
 
-        await until(quiet, lambda: (app.joined.record(), app.joined._wishes, app.joined._join._restoring), 20.0)
+        await until(quiet, lambda: (app.joined.record(), app.joined._wishes, app.joined._join._put_back._waiting))
         app.die()
         await asyncio.gather(*self.tasks)
 

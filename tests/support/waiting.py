@@ -54,7 +54,7 @@ def heard(process: subprocess.Popen[str], stream: IO[str] | None, text: str, wit
         piece = os.read(stream.fileno(), 65536) if ready else b""
         if not piece:
             process.kill()
-            process.wait(10)
+            process.wait(60)
             stream.close()
             why = "its end" if ready else f"{within:g} s were over"
             raise AssertionError(f"{text!r} was not said before {why}: {said.decode(errors='replace')}")
@@ -87,5 +87,5 @@ def seen_on(terminal: int, process: subprocess.Popen[Any], answers: Sequence[str
         process.wait(max(1.0, deadline - time.monotonic()))
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
     return said.decode(errors="replace")

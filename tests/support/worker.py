@@ -43,7 +43,7 @@ class Worker(Guest):
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join(5)
+        self._thread.join(60)
         super().__exit__()
 
     def _work(self) -> None:

@@ -112,7 +112,7 @@ async def test_a_caller_that_leaves_stops_a_morph_and_one_with_a_request_id_does
         await put(daemon, a=100.0)
         request = pb.RecallSceneRequest(name="s", curve="smooth")
         request.morph.FromMilliseconds(60_000)
-        call = context.RecallScene(request, timeout=20)
+        call = context.RecallScene(request, timeout=60)
         async for message in call:
             if message.phase == pb.RECALL_PHASE_MORPHING:
                 break
@@ -120,7 +120,7 @@ async def test_a_caller_that_leaves_stops_a_morph_and_one_with_a_request_id_does
         await until(lambda: recalls.running == 0)
         request.morph.FromMilliseconds(500)
         request.request_id = "goes on"
-        call = context.RecallScene(request, timeout=20)
+        call = context.RecallScene(request, timeout=60)
         async for message in call:
             if message.phase == pb.RECALL_PHASE_MORPHING:
                 break

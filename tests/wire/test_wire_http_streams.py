@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -272,6 +273,24 @@ async def test_a_websocket_that_talks_is_closed(tmp_path: Path) -> None:
         assert json.loads(await socket.recv())["data"]["error"].startswith("nothing is taken here")
         with pytest.raises(ConnectionClosed):
             await socket.recv()
+
+
+async def test_one_who_leaves_in_the_midst_of_a_message_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def left(*_: object) -> None:
+        raise WebSocketDisconnect(1006)  # so says the server where the other side is closing already
+
+    monkeypatch.setattr(WebSocket, "send_text", left)
+    async with served(tmp_path) as house:
+        for path in ("/v1/watch", "/v1/watch?pattern=["):
+            async with house.websocket(path) as socket:
+                with pytest.raises(ConnectionClosed):
+                    await asyncio.wait_for(socket.recv(), 60)
+        async with asyncio.timeout(60):
+            while house.door.streams is None or house.door.streams.open:
+                await asyncio.sleep(0.01)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_the_stop_of_the_daemon_ends_streams(tmp_path: Path) -> None:

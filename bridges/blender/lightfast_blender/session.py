@@ -196,8 +196,8 @@ class Session:
             self._active = now
         if self.live and not self._reload:
             self._look(client, now)
-        elif self._away and self._dirty:
-            self._look_away(client)
+        elif self._away and self._dirty and not self._reload:
+            self._edited_away(client)
         if self._calls.results_wait:
             self._calls.give_results(client)
         if self._undo_due and now >= self._undo_due:
@@ -225,6 +225,10 @@ class Session:
         elif kind == "command":
             self._calls.run(client, event[1])
         elif kind in ("welcome", "resync"):
+            if self._reload and self._rejoin(client):
+                return  # another document is open than the one that was welcomed
+            if self._away and self._edited_away(client):
+                return  # seen only now: by the generation of before, the daemon would put its values back over it
             self.live, self.problem, self._away = True, "", False
             self._report_all(client)
         elif kind == "lost":
@@ -280,13 +284,15 @@ class Session:
             self._send(client, self.scanner.some(touched))
             self._dirty = self._full_due
 
-    def _look_away(self, client: LinkClient) -> None:
-        """While the daemon is away: an edit it did not see makes this a later generation of the document."""
+    def _edited_away(self, client: LinkClient) -> bool:
+        """Look whether there was an edit while the daemon was away: it makes this a later generation of the document."""
         self._dirty = False
-        if self.scanner.full():
-            self._away = False
-            self.generation += 1
-            client.rehello(generation=self.generation)
+        if not self.scanner.full():
+            return False
+        self._away = False
+        self.generation += 1
+        client.rehello(generation=self.generation)
+        return True
 
     def _full(self, client: LinkClient, look: Optional[Callable[[], List[Change]]] = None) -> None:
         start = time.monotonic()
@@ -318,8 +324,8 @@ class Session:
             except ValueError as error:
                 self.problem = "not reported: %s" % error
 
-    def _rejoin(self, client: LinkClient) -> None:
-        """Say hello anew if another document is open; one that was reverted is only compared."""
+    def _rejoin(self, client: LinkClient) -> bool:
+        """Say hello anew if another document is open, and say whether; one that was reverted is only compared."""
         self._reload = False
         self._path = bpy.data.filepath
         opened = document.current()
@@ -327,12 +333,13 @@ class Session:
             self.generation = max(self.generation, opened.generation)
             document.keep(opened.id, self._path, self.generation)
             self.rescan()
-            return
+            return False
         self._document, self.generation = opened.id, opened.generation
         document.keep(opened.id, self._path, self.generation)
         self._calls.drop(client)
-        self.live = False
+        self.live = self._away = False
         client.rehello(document_id=opened.id, generation=self.generation)
+        return True
 
     def _begin(self) -> None:
         """Close the gesture before a command, so that undo takes them back one by one."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from lightfast.sdk import AppSession, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.ableton import commands
 from lightfast_bridges.ableton.asking import Asker, NoAnswerError
 from lightfast_bridges.ableton.calls import Runner
@@ -71,7 +72,7 @@ class LiveSession:
         self._runner = Runner(self.asker, self._surface, lasting.asked)
         self._session: AppSession | None = None
         self._wishes: Wishes | None = None
-        self._heard = self._loop.time()
+        self._silence = Silence()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self.closed = False  # by the engine
         """The engine has ended it."""
@@ -82,7 +83,7 @@ class LiveSession:
 
     def receive(self, messages: Sequence[OscMessage]) -> None:
         """Take the messages of one wake-up."""
-        self._heard = self._loop.time()
+        self._silence.heard()
         heard: list[Heard] = []
         for address, _, args in messages:
             if address == STARTUP and self._session is not None:
@@ -189,10 +190,11 @@ class LiveSession:
 
     async def _keep_alive(self) -> None:
         """Ask for a sign of life, whatever else is asked meanwhile."""
+        self._silence.begin()
         while True:
             await asyncio.sleep(self._settings.poll)
             self._send(ALIVE)
-            silent = self._loop.time() - self._heard
+            silent = self._silence.look(self._settings.poll)
             if silent > self._settings.silence:
                 self._end(f"Live has been silent for {silent:.0f} s")
                 return

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightfast.sdk import AppSession, Value, Wish
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.ableton.asking import Asker, Send
 from lightfast_bridges.ableton.layout import Layout
 from lightfast_bridges.ableton.paths import Target, target_of, to_argument
@@ -80,7 +81,7 @@ class _Pending:
     sent: int = 0
     reading: int = 0
     error: str = ""
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
 
 
 class Wishes:
@@ -161,7 +162,7 @@ class Wishes:
     def _later(self, pending: _Pending, seconds: float, path: str) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = asyncio.get_running_loop().call_later(seconds, self._read_back, path)
+        pending.timer = Patience(seconds, self._read_back, path)
 
     def _read_back(self, path: str) -> None:
         """Ask for the value: the echo did not come, or the answer did not."""

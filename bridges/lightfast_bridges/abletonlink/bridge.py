@@ -140,11 +140,15 @@ class _Line:
         if reader is None:
             raise BridgeError("the peer has no output")
         self._host.absent("joining Ableton Link")
+        reading = asyncio.ensure_future(reader.readline())
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                line = await reader.readline()
-        except TimeoutError:
-            raise BridgeError(f"the peer of Ableton Link did not join within {PATIENCE_S:g} s") from None
+            # Not a timeout around it: after a standstill the line has come and the time is over, and the line counts.
+            await asyncio.wait({reading}, timeout=PATIENCE_S)
+            if not reading.done():
+                raise BridgeError(f"the peer of Ableton Link did not join within {PATIENCE_S:g} s")
+        finally:
+            reading.cancel()
+        line = reading.result()
         while line:
             self._take(json.loads(line))
             line = await reader.readline()

@@ -13,7 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 TIMEOUT = 1.0
-"""Seconds until a question is asked again; Ardour answers in less than a millisecond."""
+"""Seconds until a question is asked again; Ardour answers in less than a millisecond.
+
+Twice as many the second time, and so on: on a machine that has much else to do, one that takes longer than that would
+else never be heard.
+"""
 TRIES = 3
 MARK = "/strip/1/lightfast"
 _NUMBERS = itertools.count(1)
@@ -24,6 +28,11 @@ Args = tuple[Any, ...]
 
 class NoAnswerError(Exception):
     """Ardour did not answer."""
+
+
+def new_mark() -> str:
+    """Return the address of a mark that nobody else has asked for."""
+    return f"{MARK}{next(_NUMBERS)}"
 
 
 class Asker:
@@ -55,15 +64,15 @@ class Asker:
     ) -> Args:
         """Ask and return the answer, which comes on *reply* (empty: the same address) and *fits*.
 
-        Raises `NoAnswerError` after *tries*.
+        The first of the *tries* is given *timeout*, each one after it twice as long. Raises `NoAnswerError`.
         """
         answer: asyncio.Future[Args] = asyncio.get_running_loop().create_future()
         waiting = (reply or address, fits, answer)
         self._waiting.append(waiting)
         try:
-            for _ in range(tries):
+            for attempt in range(tries):
                 self._send(address, *args)
-                done, _ = await asyncio.wait((answer,), timeout=timeout)
+                done, _ = await asyncio.wait((answer,), timeout=timeout * 2**attempt)
                 if done:
                     return answer.result()
         finally:
@@ -72,7 +81,7 @@ class Asker:
 
     async def mark(self, timeout: float = TIMEOUT, tries: int = TRIES) -> None:
         """Return when everything sent so far has been worked off; raise `NoAnswerError` for silence."""
-        await self.ask(f"{MARK}{next(_NUMBERS)}", timeout=timeout, tries=tries)
+        await self.ask(new_mark(), timeout=timeout, tries=tries)
 
     async def gather(self, address: str, *args: Any, reply: str = "") -> list[Args]:
         """Ask what is answered by any number of messages, and return them all."""
@@ -83,13 +92,13 @@ class Asker:
 
         Asks again where the mark that closes them has not come back: then something was lost on the way.
         """
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             kept: dict[str, list[Args]] = {reply: [] for reply in replies}
             self._gathering += kept.items()
             try:
                 for question in questions:
                     self._send(*question)
-                await self.mark(tries=1)
+                await self.mark(TIMEOUT * 2**attempt, tries=1)
             except NoAnswerError:
                 continue
             finally:

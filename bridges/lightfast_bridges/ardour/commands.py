@@ -135,4 +135,9 @@ async def run(asker: Asker, send: Send, verb: Verb, call: Call, strips: Mapping[
     """
     packed = pack(verb, call.arguments, strips)
     send(verb.address or f"/{verb.name}", *packed)
-    await asker.mark(timeout=max(0.1, min(call.timeout, 10.0) / 2), tries=2)
+    await worked_off(asker, call.timeout)
+
+
+async def worked_off(asker: Asker, timeout: float) -> None:
+    """Return when Ardour has worked off what was sent; raise `NoAnswerError` for silence, within *timeout*."""
+    await asker.mark(timeout=max(0.1, min(timeout, 10.0) / 3), tries=2)

@@ -14,8 +14,8 @@ ENABLE = (
 )
 PORTS = range(3819, 3839)
 """The ports Ardour tries in turn: where the first is taken, it silently takes the next."""
-PATIENCE = 0.4
-"""Seconds to wait for an answer; on loopback it takes less than a millisecond."""
+PATIENCE = 2.0
+"""Seconds to wait for an answer; it takes less than a millisecond, but a machine may have much else to do."""
 
 ANSWERS, SILENT, CLOSED = "answers", "silent", "closed"
 

@@ -7,13 +7,15 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
+from typing import Any
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
 from lightfast.sdk.pacing import Pacer
 from lightfast.sdk.running import Running
 from lightfast_bridges.ardour import commands
-from lightfast_bridges.ardour.asking import Asker, NoAnswerError
+from lightfast_bridges.ardour.asking import Asker, NoAnswerError, Send
 from lightfast_bridges.ardour.leaves import ROUTES, STRIP, declarations
+from lightfast_bridges.ardour.playhead import MOVES, PLACES, RECENT, SETTLES, STOPS
 from lightfast_bridges.ardour.strips import Strip
 from lightfast_bridges.ardour.surface import Surface
 from lightfast_bridges.ardour.wishes import Wishes
@@ -39,7 +41,11 @@ LULL, LULL_LIMIT = 0.2, 2.0
 """Seconds without a change before the surface is set up, and the most that are waited for them."""
 NAMED = 0.01
 """Seconds between two looks for the session's name, which comes with the first things that are told."""
-STARTS = 5.0
+CLOCK = 1.0
+"""The most seconds that are waited for the clock, which Ardour tells for the first time within 0.1 s."""
+BLANKED = frozenset(("/master/name", "/monitor/name", "/session_name"))
+"""What nobody has called a blank but Ardour, when it takes its leave."""
+STARTS = 10.0
 """Seconds that Ardour has for telling everything for the first time."""
 
 
@@ -69,7 +75,8 @@ class ArdourSession:
         self._loop = asyncio.get_running_loop()
         self._direct = sender.send
         self._pacer = Pacer(sender.send, "ardour", burst=BURST, every=PAUSE)
-        self._send = self._pacer.send
+        self._stopping = 0.0
+        """When the transport was told to stop, or said that it does."""
         self._asker = Asker(self._send)
         self._surface = Surface(parameters=settings.parameters)
         self._feedback = FEEDBACK | (METERS if settings.meters else 0)
@@ -94,6 +101,8 @@ class ArdourSession:
         for address, _, args in messages:
             if address.startswith(("/strip/", "/master/")):
                 self._told = self._heard
+            if address == "/transport_stop" and list(args) == [1.0]:
+                self._stopping = self._heard
             if address == "/transport_stop" and self._session is not None:
                 self._send("/transport_speed")
             elif address == "/set_surface" and self._session is not None and list(args[2:3]) != [self._feedback]:
@@ -104,6 +113,11 @@ class ArdourSession:
             self._asker.hear(address, tuple(args))
         if farewell and self._listening:
             self._end("Ardour has quit, restarted, opened another session, or given our place to another surface")
+
+    def _send(self, address: str, *args: Any) -> None:
+        if address in STOPS:
+            self._stopping = self._loop.time()
+        self._pacer.send(address, *args)
 
     async def look(self) -> None:
         """Ask whether Ardour is there; raises `NoAnswerError`."""
@@ -137,10 +151,10 @@ class ArdourSession:
         surface = self._surface
         self._listening = True
         surface.alarm()
-        self._send("/transport_frame")
         await self._lull()
         quiet = ("/set_surface", 0, STRIP_TYPES, REPLY, BOTH, 0, 0)
-        told = await self._asker.gather_all([quiet, ("/strip/list",)], "/reply", "#reply")
+        asked = (quiet, ("/transport_frame",), ("/transport_speed",), ("/strip/list",))
+        told = await self._asker.gather_all(asked, "/reply", "#reply")
         for reply in (*told["/reply"], *told["#reply"]):
             if len(reply) >= 3 and reply[0] == "end_route_list":
                 surface.news("session/sample_rate", int(reply[1]))
@@ -155,6 +169,10 @@ class ArdourSession:
         for strip in surface.strips():
             await self._read(strip)
         surface.unread.clear()
+        for _ in range(int(CLOCK / NAMED)):
+            if "transport/bbt" in surface.held:
+                break
+            await asyncio.sleep(NAMED)
         host, port = self._settings.remote
         top_db = 20 * log10(surface.top)
         return Hello(
@@ -311,11 +329,28 @@ class ArdourSession:
         try:
             if verb is None:
                 raise ValueError(f"Ardour has no command {call.command}")  # noqa: TRY301
-            await commands.run(self._asker, self._send, verb, call, self._surface.by_base)
+            if verb.name in MOVES:
+                await self._standing(call.timeout)
+            await commands.run(self._asker, self._sender(verb.name), verb, call, self._surface.by_base)
         except (ValueError, NoAnswerError, BridgeError) as error:
             session.fail(call.call_id, str(error))
             return
         session.result(call.call_id, None)
+
+    def _sender(self, command: str) -> Send:
+        """Return what sends *command*: the playhead, where Ardour may drop it."""
+        playhead = self._wishes.playhead if self._wishes is not None else None
+        if playhead is not None and command == "locate":
+            return lambda address, position, *roll: playhead.move((address, position, *roll), position)
+        if playhead is not None and command in PLACES and self._loop.time() < self._stopping + RECENT:
+            return lambda *message: playhead.move(message, None)
+        return self._send
+
+    async def _standing(self, timeout: float) -> None:
+        """Wait until a transport that comes to a stop stands: until then Ardour drops what moves the playhead."""
+        while (left := self._stopping + SETTLES - self._loop.time()) > 0:
+            await asyncio.sleep(left)
+            await commands.worked_off(self._asker, timeout)  # and has told by then that it stops
 
     def cancel(self, call_id: int) -> None:
         """Stop waiting for a command; Ardour cannot be stopped from carrying it out."""
@@ -334,10 +369,10 @@ class ArdourSession:
 def _before_farewell(messages: Sequence[OscMessage]) -> tuple[Sequence[OscMessage], bool]:
     """Return the messages up to where Ardour takes its leave, and whether it does.
 
-    When it drops a surface it sets everything on it to zero and to blanks, beginning with the master's name; none
-    of that is true of the session.
+    When it drops a surface it sets everything on it to zero and to blanks, beginning with the names; none of that is
+    true of the session. The first of them may have been lost on the way.
     """
     for at, (address, _, args) in enumerate(messages):
-        if address == "/master/name" and list(args) == [" "]:
+        if address in BLANKED and list(args) == [" "]:
             return messages[:at], True
     return messages, False

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightfast.sdk import AppSession, Change, OscMessage, Value
 from lightfast_bridges.ardour import law
+from lightfast_bridges.ardour.asking import MARK
 from lightfast_bridges.ardour.details import read_parameter, read_plugins, read_sends
 from lightfast_bridges.ardour.leaves import LEAVES, MONITOR, TRANSPORTS, TYPES, Follow, from_osc
 from lightfast_bridges.ardour.strips import Strip, compare, placed, read_strip
@@ -74,7 +75,10 @@ class Surface:
             self.session.report(changes)
 
     def _hear(self, address: str, args: tuple[Any, ...]) -> None:
-        if address.startswith("/strip/"):
+        if address.startswith(MARK):
+            if self.wishes is not None:
+                self.wishes.marked(address)
+        elif address.startswith("/strip/"):
             self._hear_strip(address[7:], args)
         elif address == "/strip":
             self._hear_listed(args)

@@ -1,18 +1,21 @@
 """Wishes on their way into Ardour: sent, and settled by what Ardour tells or answers.
 
 Ardour tells a change to everybody, him who made it included, but says nothing about a value that was there already,
-and forgets what it cannot use. So a wish waits a moment for the telling, then asks.
+and forgets what it cannot use. So a wish waits a moment for the telling, then asks. Each question has a mark behind it:
+only where that comes back, and no answer before it, has Ardour come to it and said nothing. One that is slow, or stands
+still, has not: whether it is gone is for the session to judge, not for a wish.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from lightfast.sdk import AppSession, Value, Wish
-from lightfast_bridges.ardour.asking import Send
+from lightfast.sdk.patience import Patience
+from lightfast_bridges.ardour.asking import Send, new_mark
+from lightfast_bridges.ardour.playhead import Playhead
 from lightfast_bridges.ardour.strips import Strip
 from lightfast_bridges.ardour.target import Target, target_of
 from lightfast_link.path import decode_segment
@@ -21,7 +24,11 @@ from lightfast_link.value import close
 ANSWER = 0.5
 """Seconds to wait for an answer."""
 TRIES = 3
-"""How often a value is sent, and asked for, before Ardour is said to refuse it."""
+"""How often a value is sent before Ardour is said to refuse it."""
+LAST_TRY = 1.5
+"""Seconds that a value sent for the last time has: what goes by way of the audio waits where that is held up."""
+MARKS = 3
+"""How many marks come back, ANSWER after each other, before what was not said by then is not said at all."""
 STANDS = (
     "; where Ardour answers but mute, solo, recording and transport do nothing, its audio engine stands still "
     "(Window > Audio/MIDI Setup)"
@@ -47,9 +54,23 @@ class _Pending:
     before: Value | None
     ids: list[int] = field(default_factory=list)
     sent: int = 1
-    asked: int = 0
+    asked: bool = False
+    """It was asked for since it was sent."""
+    mark: str = ""
+    """The mark that is to come back; empty where there is none."""
+    back: int = 0
+    """How many have, without an answer."""
     overtaken: bool = False
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
+
+
+@dataclass(slots=True)
+class _Rename:
+    wish_id: int
+    target: str
+    mark: str
+    timer: Patience
+    back: int = 0
 
 
 class Wishes:
@@ -60,7 +81,8 @@ class Wishes:
         self._send = send
         self._known = known
         self._pending: dict[str, _Pending] = {}
-        self._renames: dict[str, tuple[int, str, asyncio.TimerHandle]] = {}
+        self._renames: dict[str, _Rename] = {}
+        self.playhead = Playhead(send, lambda: known.held.get("transport/playing") is True)
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._renames)
@@ -76,10 +98,12 @@ class Wishes:
             if not wish.signal:
                 self._session.reject(wish.wish_id, str(error))
             return
-        if wish.signal:
+        if wish.signal and wish.path == "transport/position" and isinstance(target.value, int):
+            self.playhead.move(target.set, target.value)
+        elif wish.signal:
             self._send(*target.set)
-            return
-        self._take_up(wish, target)
+        else:
+            self._take_up(wish, target)
 
     def _take_up(self, wish: Wish, target: Target) -> None:
         path, pending = wish.path, self._pending.get(wish.path)
@@ -94,33 +118,56 @@ class Wishes:
             pending = self._pending[path] = _Pending(target, target.value, held)
         pending.target, pending.value = target, target.value
         pending.ids.append(wish.wish_id)
-        pending.sent, pending.asked, pending.overtaken = 1, 0, False
+        pending.sent, pending.overtaken = 1, False
         if (other := self._pending.get(target.twin)) is not None:
             other.overtaken = True  # both hold one thing: the later wish decides
-        self._send(*target.set)
-        self._later(path, pending, target.echo)
+        self._send_value(path, pending, target.echo)
+
+    def _send_value(self, path: str, pending: _Pending, seconds: float) -> None:
+        pending.asked, pending.mark, pending.back = False, "", 0
+        self._send(*pending.target.set)
+        if not pending.target.ask:
+            pending.mark = new_mark()
+            self._send(pending.mark)
+        self._later(path, pending, seconds)
 
     def _later(self, path: str, pending: _Pending, seconds: float) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = asyncio.get_running_loop().call_later(seconds, self._ask, path)
+        pending.timer = Patience(seconds, self._ask, path)
 
     def _ask(self, path: str) -> None:
         pending = self._pending.get(path)
         if pending is None:
             return
-        pending.asked += 1
-        if pending.asked > TRIES:
-            self._reject(path, "Ardour does not answer")
+        if pending.back >= MARKS:
+            why = f"Ardour did not turn {path} to {pending.value!r}, and does not say why{STANDS}"
+            self._reject(path, "Ardour does not answer" if pending.target.ask else why)
             return
-        if not pending.target.ask:
-            self._reject(path, f"Ardour did not turn {path} to {pending.value!r}, and does not say why{STANDS}")
-            return
-        self._send(*pending.target.ask)
+        pending.asked = True
+        pending.mark = pending.mark or new_mark()
+        if pending.target.ask:
+            self._send(*pending.target.ask)
+        self._send(pending.mark)
         self._later(path, pending, ANSWER)
+
+    def marked(self, mark: str) -> None:
+        """Take note that a mark has come back: what was sent before it has been worked off."""
+        for path, pending in self._pending.items():
+            if pending.mark == mark:
+                pending.mark = ""
+                pending.back += 1
+                self._later(path, pending, ANSWER)
+        for source, rename in self._renames.items():
+            if rename.mark == mark:
+                rename.mark = ""
+                rename.back += 1
+                self._judge_later(source, rename)
 
     def hear(self, path: str, value: Value, *, asked: bool) -> bool:
         """Take a value that Ardour told, or was *asked* for; True where it settled a wish, which reports it, too."""
+        if path == "transport/position" and isinstance(value, int):
+            self.playhead.hear(value, asked=asked)
         pending = self._pending.get(path)
         if pending is None:
             return False
@@ -146,9 +193,8 @@ class Wishes:
             self._reject(path, str(error))
             return
         pending.sent += 1
-        pending.asked = 0
-        self._send(*pending.target.set)
-        self._later(path, pending, pending.target.echo)
+        echo = pending.target.echo
+        self._send_value(path, pending, max(echo, LAST_TRY) if pending.sent >= TRIES else echo)
 
     def refused(self, path: str) -> None:
         """Take note that Ardour answered a message as it answers those it cannot use."""
@@ -164,12 +210,27 @@ class Wishes:
             raise ValueError(f"{wish.moved_from} is no strip that can be renamed to {wish.path}")
         self._send(f"/strip/name/{strip.ssid}", decode_segment(parts[1]))
         self._send("/strip")
-        timer = asyncio.get_running_loop().call_later(TRIES * ANSWER, self._not_renamed, wish.moved_from)
-        self._renames[wish.moved_from] = (wish.wish_id, wish.path, timer)
+        mark = new_mark()
+        self._send(mark)
+        if (earlier := self._renames.get(wish.moved_from)) is not None:
+            earlier.timer.cancel()
+        timer = Patience(ANSWER, self._not_renamed, wish.moved_from)
+        self._renames[wish.moved_from] = _Rename(wish.wish_id, wish.path, mark, timer)
+
+    def _judge_later(self, source: str, rename: _Rename) -> None:
+        rename.timer.cancel()
+        rename.timer = Patience(ANSWER, self._not_renamed, source)
 
     def _not_renamed(self, source: str) -> None:
-        wish_id, target, _ = self._renames.pop(source)
-        self._session.reject(wish_id, f"Ardour did not rename {source} to {target}")
+        rename = self._renames[source]
+        if rename.back < MARKS:
+            rename.mark = rename.mark or new_mark()
+            self._send("/strip")
+            self._send(rename.mark)
+            self._judge_later(source, rename)
+            return
+        del self._renames[source]
+        self._session.reject(rename.wish_id, f"Ardour did not rename {source} to {rename.target}")
 
     def moved(self, source: str, target: str) -> None:
         """Follow a strip that has another name now."""
@@ -177,12 +238,11 @@ class Wishes:
             pending = self._pending[target + path[len(source) :]] = self._pending.pop(path)
             self._later(target + path[len(source) :], pending, pending.target.echo)
         if (rename := self._renames.pop(source, None)) is not None:
-            wish_id, wanted, timer = rename
-            timer.cancel()
-            if wanted == target:
-                self._session.settle(wish_id)
+            rename.timer.cancel()
+            if rename.target == target:
+                self._session.settle(rename.wish_id)
             else:
-                self._session.reject(wish_id, f"Ardour named it {target}: {wanted} is taken")
+                self._session.reject(rename.wish_id, f"Ardour named it {target}: {rename.target} is taken")
 
     def gone(self, base: str) -> None:
         """Reject what was wished of a strip that is gone."""
@@ -207,8 +267,9 @@ class Wishes:
 
     def stop(self) -> None:
         """Forget everything: the session is over, and its end speaks for the wishes."""
+        self.playhead.stop()
         for path in list(self._pending):
             self._take(path)
-        for _, _, timer in self._renames.values():
-            timer.cancel()
+        for rename in self._renames.values():
+            rename.timer.cancel()
         self._renames.clear()

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lightfast.sdk import AppSession, Change, OscMessage, OscSender, Value, Wish
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.hydrogen.tables import LEAVES, TOLERANCE, Leaf
+from lightfast_bridges.hydrogen.telling import Telling
 from lightfast_link.value import close
 
 ECHO = 1.0
 """Seconds to wait until Hydrogen tells a write; it takes less than a millisecond."""
 TRIES = 3
-END = "/Hydrogen/MUTE_TOGGLE"
-"""The last message of those that tell the whole mixer."""
-SECOND_LAST = "/Hydrogen/TOGGLE_METRONOME"
-_STRIP = re.compile(r"/Hydrogen/(STRIP_VOLUME_ABSOLUTE|PAN_ABSOLUTE|PAN_ABSOLUTE_SYM|STRIP_(?:MUTE|SOLO)_TOGGLE)/(\d+)")
+MASTER = "/Hydrogen/MASTER_VOLUME_ABSOLUTE"
+MUTE = "/Hydrogen/MUTE_TOGGLE"
+_STRIP = re.compile(
+    r"/Hydrogen/(STRIP_VOLUME_ABSOLUTE|PAN_ABSOLUTE|PAN_ABSOLUTE_SYM|STRIP_(?:MUTE|SOLO)_TOGGLE)/([1-9][0-9]{0,3})"
+)
 _NAMES = {
     "STRIP_VOLUME_ABSOLUTE": "volume",
     "PAN_ABSOLUTE": "pan",
@@ -39,8 +43,8 @@ class _Pending:
     number: str
     value: Value
     ids: list[int] = field(default_factory=list)
-    sent: int = 1
-    timer: asyncio.TimerHandle | None = None
+    tries: int = 1
+    timer: Patience | None = None
 
 
 class Mixer:
@@ -53,9 +57,7 @@ class Mixer:
         self._send = sender.send
         self._pending: dict[str, _Pending] = {}
         self._changes: list[Change] = []
-        self._telling: set[str] = set()
-        """The strips heard of since it began to tell the whole mixer."""
-        self._before_last = False
+        self._telling = Telling()
         self._deaf = False
         """It has left a write unanswered."""
 
@@ -77,14 +79,13 @@ class Mixer:
         found = _STRIP.fullmatch(address)
         if found is not None:
             self._hear_strip(found[1], found[2], raw)
-        elif address == "/Hydrogen/MASTER_VOLUME_ABSOLUTE":
-            self._telling.clear()  # it may be the first of those that tell all
+        elif address == MASTER:
             self._news("master/volume", raw)
-        elif address == END:
+        elif address == MUTE:
             self._news("master/mute", raw != 0)
-            if self._before_last:
-                self._told_all()
-        self._before_last = address == SECOND_LAST
+        strips = self._telling.heard(address, time.monotonic())
+        if strips is not None:
+            self._told_all(strips)
 
     def _hear_strip(self, word: str, number: str, raw: float) -> None:
         name = _NAMES[word]
@@ -93,13 +94,12 @@ class Mixer:
             value = raw != 0
         elif word == "PAN_ABSOLUTE":
             value = raw * 2 - 1
-        self._telling.add(number)
         self._news(f"strips/{number}/{name}", value)
 
-    def _told_all(self) -> None:
-        """Take note that the whole mixer was told: strips that were not named are gone."""
-        strips = {path.split("/")[1] for path in self.held if path.startswith("strips/")}
-        for number in sorted(strips - self._telling, key=int):
+    def _told_all(self, strips: int) -> None:
+        """Take note that the whole mixer was told: the strips after its last one are gone."""
+        known = {int(path.split("/")[1]) for path in self.held if path.startswith("strips/")}
+        for number in sorted(number for number in known if number > strips):
             for path in [path for path in self.held if path.startswith(f"strips/{number}/")]:
                 del self.held[path]
                 if path in self._pending:
@@ -109,10 +109,12 @@ class Mixer:
 
     def _news(self, path: str, value: Value) -> None:
         pending = self._pending.get(path)
-        known = path in self.held and close(self.held[path], value)
-        if not known:
+        # Told in six digits now from 0 to 1 and now from -1 to 1, the same pan differs in its last digit.
+        known = path in self.held and close(self.held[path], value, TOLERANCE)
+        wished = pending is not None and close(value, pending.value, TOLERANCE)
+        if wished or not known:
             self.held[path] = value
-        if pending is not None and close(value, pending.value, TOLERANCE):
+        if wished:
             # What was told before it, in the same wake-up, would be reported after it.
             self._changes = [one for one in self._changes if one.path != path]
             for wish_id in self._take(path):
@@ -149,7 +151,7 @@ class Mixer:
                 session.settle(wish.wish_id, value)
                 return
             pending = self._pending[wish.path] = _Pending(leaf, number, value)
-        pending.value, pending.sent = value, 1
+        pending.value, pending.tries = value, 1
         pending.ids.append(wish.wish_id)
         if not leaf.toggles or expected != value:
             self._write(leaf, number, value)
@@ -176,13 +178,13 @@ class Mixer:
     def _later(self, path: str, pending: _Pending) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = asyncio.get_running_loop().call_later(ECHO, self._again, path)
+        pending.timer = Patience(ECHO, self._again, path)
 
     def _again(self, path: str) -> None:
         pending = self._pending.get(path)
         if pending is None:
             return
-        if pending.sent >= TRIES or (pending.leaf.toggles and self.held.get(path) == pending.value):
+        if pending.tries >= TRIES:
             self._reject(path, f"Hydrogen does not say that it took {path} = {pending.value!r}")
             if not pending.leaf.toggles and self.session is not None and not self._deaf:
                 self._deaf = True  # of a volume or a pan it always tells, so it hangs
@@ -190,8 +192,9 @@ class Mixer:
                     "Hydrogen says nothing of what is written to it: it hangs, or its feedback is off"
                 )
             return
-        pending.sent += 1
-        self._write(pending.leaf, pending.number, pending.value)
+        pending.tries += 1
+        if not pending.leaf.toggles:  # answered late, a second one would turn back what the first one did
+            self._write(pending.leaf, pending.number, pending.value)
         self._later(path, pending)
 
     def _reject(self, path: str, reason: str) -> None:

@@ -131,16 +131,13 @@ class Schedule:
             self._quarter += 1
         return Due(due, tuple(out))
 
-    def catch_up(self, now: float) -> bool:
-        """Leave out what was due too long ago; say whether there was such. Who follows is told the new place."""
+    def catch_up(self, now: float) -> list[bytes] | None:
+        """Leave out what was due too long ago, and return what tells who follows the new place; None without such."""
         due = self.next_time()
         if due is None or now - due <= MAX_LATE:
-            return False
+            return None
         self._free = now
-        if self.playing:
-            self._anchor(now)
-            self._begin()
-        return True
+        return self._go(now, self.seconds(now), self.beats(now)) if self.playing else []
 
     def _take_tick(self) -> list[bytes]:
         if not self.playing:

@@ -141,13 +141,14 @@ class Sender:
 
     def _take_due(self) -> tuple[bytes, ...]:
         now = time.monotonic()
-        if self._schedule.catch_up(now):
+        place = self._schedule.catch_up(now)
+        if place is not None:
             self.skipped += 1
         due = self._schedule.take(now)
         if due is None:
-            return ()
+            return tuple(place or ())
         self._late.append(max(0.0, now - due.time))
-        return due.messages
+        return (*(place or ()), *due.messages)
 
     def _put(self, messages: tuple[bytes, ...], done: Done | None) -> None:
         """Send messages that are one: what follows one that did not go would be half a value."""

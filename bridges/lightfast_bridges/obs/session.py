@@ -12,6 +12,7 @@ import structlog
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Change, Hello, Value, Wish
 from lightfast.sdk.running import Running
 from lightfast.sdk.settings import capabilities_at
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.obs import commands, events
 from lightfast_bridges.obs.lanes import Lanes
 from lightfast_bridges.obs.reading import Reader, some
@@ -169,7 +170,8 @@ class ObsSession:
             self._rename(base + news.renamed[0], base + news.renamed[1])
         now = self._loop.time()
         for path, value in news.values.items():
-            if base is None or (path not in self._values and self._is_object(base + path)):
+            at = f"{base}{path}"
+            if base is None or (at.startswith(("inputs/", "scenes/")) and at not in self._values):
                 news.structure = True  # of something that is not known yet
                 continue
             soon = now - self._touched.get(base + path, now - SOON) < SOON
@@ -192,9 +194,6 @@ class ObsSession:
             return input_path(source) + "/"
         return scene_path(source) + "/" if source in self._reader.scenes else None
 
-    def _is_object(self, path: str) -> bool:
-        return path.startswith(("inputs/", "scenes/")) and path not in self._values
-
     def _rename(self, old: str, new: str) -> None:
         """Let everything below *old* lie below *new*."""
         moved = [path for path in self._values if is_under(f"/{path}", f"/{old}")]
@@ -213,16 +212,16 @@ class ObsSession:
 
     async def _keep_alive(self) -> None:
         """Ask how OBS is, and look at what it does not tell; judge it by whether it answers."""
-        answered = self._loop.time()
-        trouble = False
+        silence, trouble = Silence(), False
         while True:
+            silence.begin()
             await asyncio.sleep(self._settings.poll)
             await self._resumed()
             try:
                 self._report(await self._reader.stats())
                 if not trouble:
                     await self._look_at_some()
-                answered = self._loop.time()
+                silence.heard()
                 if trouble and self._session is not None:
                     trouble = False
                     self._session.degraded("")
@@ -230,7 +229,7 @@ class ObsSession:
             except RefusedError as error:
                 log.debug("obs refused a look", reason=str(error))
             except SilentError as error:
-                silent = self._loop.time() - answered
+                silent = silence.look(self._settings.poll + self._settings.patience)
                 if silent > self._settings.gone:
                     raise ClosedError(f"OBS has not answered for {silent:.0f} s: it hangs") from None
                 trouble = True
@@ -244,8 +243,8 @@ class ObsSession:
                 await self._resume.wait()
         except TimeoutError:
             if self._session is not None:  # who joined now might read one that is half open
-                long = f"OBS has been opening another scene collection for {self._settings.gone:g} s"
-                self._session.degraded(f"{long}: it hangs, or is busy")
+                long = f"for {self._settings.gone:g} s: it hangs, or is busy"
+                self._session.degraded(f"OBS has been opening another scene collection {long}")
             await self._resume.wait()
 
     async def _look_at_some(self) -> None:
@@ -356,13 +355,15 @@ class ObsSession:
             now[wish.path] = wish.value if held is None else held
         if twin is not None and setting.twin in self._values:
             now[setting.twin] = twin
-        settled = {each.path for each in wishes if not each.signal}
-        self._report({path: value for path, value in now.items() if path not in settled})
+        told = {each.path for each in wishes if not each.signal}
+        self._report({path: value for path, value in now.items() if path not in told})
         self._values.update(now)
         self._touched |= dict.fromkeys(now, self._loop.time())
         for each in wishes:
             if session is not None and not each.signal:
                 session.settle(each.wish_id, now.get(each.path))
+        if wish.moved_from and session is not None and not any(one.startswith(f"{wish.path}/") for one in self._values):
+            session.report([Change(wish.path, None)])  # it is gone already, which was said before the answer
 
     def invoke(self, call: Call) -> None:
         """Run a command."""

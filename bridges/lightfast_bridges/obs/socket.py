@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.obs.settings import Settings
 
 log = structlog.get_logger("lightfast.bridges.obs")
@@ -113,9 +114,13 @@ class Connection:
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         message = {"requestType": request, "requestId": number, "requestData": dict(data)}
         try:
-            async with asyncio.timeout(timeout):
-                await self._send(REQUEST, message)
-                said = await answer
+            async with asyncio.timeout(None) as scope:
+                patience = Patience(timeout, scope.reschedule, 0.0)
+                try:
+                    await self._send(REQUEST, message)
+                    said = await answer
+                finally:
+                    patience.cancel()
         except TimeoutError:
             raise SilentError(f"OBS did not answer {request} within {timeout:g} s") from None
         finally:

@@ -52,7 +52,9 @@ GLOBAL = {
     "currentPreviewSceneName": Prop("SetCurrentPreviewScene", "sceneName"),
     "studioModeEnabled": Prop("SetStudioModeEnabled", "studioModeEnabled"),
     "currentSceneTransitionName": Prop("SetCurrentSceneTransition", "transitionName"),
-    "currentSceneTransitionDuration": Prop("SetCurrentSceneTransitionDuration", "transitionDuration"),
+    "currentSceneTransitionDuration": Prop(
+        "SetCurrentSceneTransitionDuration", "transitionDuration", "GetCurrentSceneTransition"
+    ),
 }
 INPUT = {
     "inputMuted": Prop("SetInputMute", "inputMuted", "GetInputMute"),
@@ -166,7 +168,7 @@ def as_kind(name: str, value: Any) -> Value:
     """Return a value as it lies in the tree, by the name of its field."""
     if name in {"inputVolumeDb", "inputVolumeMul", "inputAudioBalance"}:
         return float(value)
-    if name in {"inputAudioSyncOffset", "sceneItemIndex"}:
+    if name in {"inputAudioSyncOffset", "sceneItemIndex", "transitionDuration"}:
         return int(value)
     return value  # type: ignore[no-any-return]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lightfast.sdk import Value, Wish
-from lightfast_bridges.obs.socket import Connection
+from lightfast_bridges.obs.socket import Connection, RefusedError
 from lightfast_bridges.obs.surface import GLOBAL, INPUT, ITEM, TRANSFORM, TWINS, Prop, as_kind, names_in
+
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between two looks whether OBS has done what it said it would do."""
 
 
 @dataclass(slots=True)
@@ -16,7 +20,8 @@ class Setting:
     """How a wish is carried out: a request with its data, and a request that tells what is held then.
 
     *held* finds the value in the answer of the second; *data* of the second is what *about* says. *twin* is another
-    path that holds the same thing, and *twin_held* finds its value.
+    path that holds the same thing, and *twin_held* finds its value. Where OBS answers before it has done it, *later*
+    is what it will hold.
     """
 
     request: str
@@ -26,6 +31,7 @@ class Setting:
     held: Callable[[Mapping[str, Any]], Value | None] = lambda _: None
     twin: str = ""
     twin_held: Callable[[Mapping[str, Any]], Value | None] = lambda _: None
+    later: Value | None = None
 
     async def carry_out(self, connection: Connection) -> tuple[Value | None, Value | None]:
         """Do it, and return what OBS holds then, and what at the twin; None where nobody can say.
@@ -35,8 +41,23 @@ class Setting:
         await connection.ask(self.request, self.data)
         if not self.read:
             return None, None
+        if self.later is not None:
+            return await self._done(connection), None
         said = await connection.ask(self.read, self.about)
         return self.held(said), self.twin_held(said)
+
+    async def _done(self, connection: Connection) -> Value | None:
+        """Look until OBS has done it, and return what it holds; None where it does not say."""
+        held: Value | None = None
+        for pause in (0.0, *PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                held = self.held(await connection.ask(self.read, self.about))
+            except RefusedError:
+                return None
+            if held is None or held == self.later:
+                break
+        return held
 
 
 def setting_of(wish: Wish, known: Callable[[str], Value | None]) -> Setting:
@@ -49,7 +70,7 @@ def setting_of(wish: Wish, known: Callable[[str], Value | None]) -> Setting:
     value = wish.value
     if names[0] in GLOBAL and len(names) == 1:
         prop = GLOBAL[names[0]]
-        return Setting(prop.request, {prop.field: value})
+        return Setting(prop.request, {prop.field: value}, {}, prop.read, _held(prop), later=value)
     if known(wish.path) is None:
         raise ValueError(f"there is no {wish.path} in OBS now")
     if names[0] == "inputs" and len(names) == 3 and names[2] in INPUT:

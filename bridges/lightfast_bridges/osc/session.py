@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from lightfast.sdk import AppSession, BridgeHost, Call, Change, Hello, OscMessage, OscSender, Value, Wish
 from lightfast.sdk.oscmap import MapParameter, OscMap, Refusal
 from lightfast.sdk.oscmap.convert import to_value
+from lightfast.sdk.patience import Patience
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.osc.calls import Calls
 from lightfast_bridges.osc.matching import Index, matches
 from lightfast_bridges.osc.pacing import Pacer
@@ -33,7 +35,7 @@ class DeviceSession:
         self._parameters = {parameter.path: parameter for parameter in found.parameters}
         self._held: dict[str, Value] = {}
         self._asked: set[str] = set()
-        self._heard_at = self._loop.time()
+        self._silence = Silence()
         self._heard = asyncio.Event()
         self._over: asyncio.Future[str] = self._loop.create_future()
         self._refreshing: dict[str, asyncio.TimerHandle] = {}
@@ -127,7 +129,7 @@ class DeviceSession:
     def _take(self, message: OscMessage, changes: dict[str, Change]) -> None:
         address, _tags, arguments = message
         if matches(self._map.alive.answer, address):
-            self._heard_at = self._loop.time()
+            self._silence.heard()
         if self._calls is not None:
             self._calls.hear(address, arguments)
         carried, refreshed = self._index.find(address)
@@ -188,10 +190,13 @@ class DeviceSession:
         latest = self._loop.time() + LONGEST
         while self._asked and self._loop.time() < latest and not self._over.done():
             self._heard.clear()
-            waiting = len(self._asked) / self._map.rate
             try:
-                async with asyncio.timeout(QUIET + waiting):
-                    await self._heard.wait()
+                async with asyncio.timeout(None) as scope:
+                    patience = Patience(QUIET + len(self._asked) / self._map.rate, scope.reschedule, 0.0)
+                    try:
+                        await self._heard.wait()
+                    finally:
+                        patience.cancel()
             except TimeoutError:
                 break  # what did not answer is not there: a layer of a smaller composition
         if self.session is not None and not self._over.done():
@@ -201,13 +206,15 @@ class DeviceSession:
     async def _pulse(self) -> None:
         """Keep it alive, and notice when it is gone."""
         alive, keep = self._map.alive, self._map.keep_alive
-        now = self._loop.time()
+        self._silence.heard()  # it has just been found
+        self._silence.begin()
+        now, pause = self._loop.time(), 0.0
         ping_at = now + alive.every if alive.ping is not None else float("inf")
         keep_at = now + keep.every if keep is not None else float("inf")
         while True:
             now = self._loop.time()
-            gone_at = self._heard_at + alive.silence if alive.silence else float("inf")
-            if now >= gone_at:
+            left = (alive.silence or float("inf")) - self._silence.look(pause)
+            if left <= 0:
                 self.end(f"it has been silent for {alive.silence:g} s")
                 return
             if now >= ping_at and alive.ping is not None:
@@ -217,7 +224,9 @@ class DeviceSession:
                 for number, message in enumerate(keep.send):
                     self._pacer.send(f"keep {number}", message)
                 keep_at = now + keep.every
-            await asyncio.sleep(min(5.0, max(0.01, min(ping_at, keep_at, gone_at) - now)))
+            # Not much longer than it takes to tell its silence from a standstill of ours.
+            pause = min(5.0, (alive.silence or 50.0) / 10, max(0.01, min(ping_at - now, keep_at - now, left)))
+            await asyncio.sleep(pause)
 
     # ------------------------------------------------------------------ the channel
 

@@ -6,7 +6,6 @@ says so with `confirm: none`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from lightfast.sdk import AppSession, Value, Wish
 from lightfast.sdk.oscmap import MapParameter, Message
 from lightfast.sdk.oscmap.convert import to_arguments, to_value
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.osc.pacing import Pacer
 from lightfast_link.value import close
 
@@ -36,7 +36,7 @@ class _Pending:
     earlier: deque[Value] = field(default_factory=lambda: deque(maxlen=MAX_EARLIER))
     readings: int = 0
     asking: bool = False
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
 
 
 class Wishes:
@@ -101,7 +101,7 @@ class Wishes:
 
     def _later(self, pending: _Pending, seconds: float, then: Callable[[_Pending], None]) -> None:
         self._cancel(pending)
-        pending.timer = asyncio.get_running_loop().call_later(seconds, then, pending)
+        pending.timer = Patience(seconds, then, pending)
 
     def _read_back(self, pending: _Pending) -> None:
         pending.readings += 1

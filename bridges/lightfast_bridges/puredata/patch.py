@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Change, Hello, Value, Wish
+from lightfast.sdk.patience import Patience
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.puredata.parameter import (
     KINDS,
     Shape,
@@ -49,7 +51,7 @@ class _Pending:
     ids: list[int] = field(default_factory=list)
     tries: int = 1
     seen: Value | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
 
 
 class Patch:
@@ -61,6 +63,7 @@ class Patch:
         self._host, self._settings, self._send = host, settings, send
         self._loop = asyncio.get_running_loop()
         self.heard = self._loop.time()
+        self._silence = Silence()
         self.session: AppSession | None = None
         self.ended = False
         """It is to be forgotten; a patch that is still there says hello again."""
@@ -80,6 +83,7 @@ class Patch:
     def hear(self, address: str, arguments: Sequence[Any]) -> None:
         """Take one message; what is malformed is dropped."""
         self.heard = self._loop.time()
+        self._silence.heard()
         if self._silent:
             self._silent = False
             self.ask(full=True)  # what was turned meanwhile may have been lost
@@ -193,7 +197,7 @@ class Patch:
     def tick(self) -> None:
         """Ask for a sign of life, read everything again when it is time, and judge the silence."""
         now = self._loop.time()
-        silent = now - self.heard
+        silent = self._silence.look(self._settings.ping)
         if silent > self._settings.gone:
             self.lose(f"Pd has been silent for {silent:.0f} s: it was closed, has crashed or hangs")
             return
@@ -246,7 +250,7 @@ class Patch:
     def _set(self, name: str, pending: _Pending) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = self._loop.call_later(ANSWER * pending.tries, self._unanswered, name)
+        pending.timer = Patience(ANSWER * pending.tries, self._unanswered, name)
         try:
             self._send("/lightfast/set", name, pending.sent)
         except BridgeError as error:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
 from lightfast.sdk.pacing import Pacer
 from lightfast.sdk.ports import is_open
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.reaper import commands
 from lightfast_bridges.reaper.counts import Counts
 from lightfast_bridges.reaper.guids import Sheet, SheetFile, resource_path
@@ -64,7 +65,7 @@ class ReaperSession:
         self._session: AppSession | None = None
         self._wishes: Wishes | None = None
         self._kept: list[Wish] = []
-        self._heard = self._loop.time()
+        self._silence = Silence()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self.closed = False
         """The engine has ended it."""
@@ -76,7 +77,7 @@ class ReaperSession:
 
     def receive(self, messages: Sequence[OscMessage]) -> None:
         """Take the messages of one wake-up."""
-        self._heard = self._loop.time()
+        self._silence.heard()
         if self._ended.done():
             return
         self._mirror.hear(messages)
@@ -271,9 +272,10 @@ class ReaperSession:
 
     async def _keep_alive(self) -> None:
         limit, said = self._settings.silence, ""
+        self._silence.begin()
         while True:
             await asyncio.sleep(limit / 10)
-            silent = self._loop.time() - self._heard
+            silent = self._silence.look(limit / 10)
             if silent > limit:
                 self._end(f"REAPER has been silent for {silent:.0f} s")
                 return

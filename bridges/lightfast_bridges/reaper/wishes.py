@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from lightfast.sdk import AppSession, Value, Wish
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.reaper.layout import Place
 from lightfast_bridges.reaper.pacing import Send
 from lightfast_bridges.reaper.target import Known, Target, asked, target_of
@@ -31,7 +32,7 @@ class _Pending:
     ids: list[int] = field(default_factory=list)
     sent: int = 1
     asked: int = 0
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
 
 
 class Wishes:
@@ -90,7 +91,7 @@ class Wishes:
     def _later(self, path: str, pending: _Pending, seconds: float) -> None:
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = asyncio.get_running_loop().call_later(seconds, self._unheard, path)
+        pending.timer = Patience(seconds, self._unheard, path)
 
     def _unheard(self, path: str) -> None:
         """Ask, where REAPER has not told; or judge by what it told last, where nothing can be asked."""

@@ -12,6 +12,7 @@ import structlog
 
 from lightfast.sdk import AppSession, BridgeError, BridgeHost, Call, Hello, OscMessage, OscSender, Wish
 from lightfast.sdk.running import Running
+from lightfast.sdk.silence import Silence
 from lightfast_bridges.supercollider import commands
 from lightfast_bridges.supercollider.asking import Asker, NoAnswerError, RefusedError
 from lightfast_bridges.supercollider.mirror import MALFORMED, Memory, Mirror
@@ -45,7 +46,7 @@ class Server:
         self._memory = memory
         self._loop = asyncio.get_running_loop()
         self._session: AppSession | None = None
-        self._heard = self._loop.time()
+        self._silence = Silence()
         self._troubles: dict[str, str] = {}
         self._resync = False
         self._ended: asyncio.Future[str] = self._loop.create_future()
@@ -53,7 +54,7 @@ class Server:
 
     def receive(self, messages: Sequence[OscMessage]) -> None:
         """Take the messages of one wake-up."""
-        self._heard = self._loop.time()
+        self._silence.heard()
         if self._troubles.pop("silence", None):
             self.mirror.stale.set()
             self._judge()
@@ -221,10 +222,12 @@ class Server:
     async def _keep_alive(self) -> None:
         """Ask for everything that is not told, which shows that it lives, too."""
         turn = 0
+        self._silence.heard()  # it has just told everything
+        self._silence.begin()
         while True:
             self._judge()
             await asyncio.sleep(self.settings.poll)
-            silent = self._loop.time() - self._heard
+            silent = self._silence.look(self.settings.poll)
             if silent > self.settings.gone:
                 self._end(f"scsynth has been silent for {silent:.0f} s: it was ended, has crashed or hangs")
                 return

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightfast.sdk import AppSession, Value, Wish
+from lightfast.sdk.patience import Patience
 from lightfast_bridges.supercollider.tree import ROOT, Node
 from lightfast_link.path import decode_segment
 
@@ -38,7 +39,7 @@ class _Pending:
     """Answers that are to come: until the last one, they may tell what was set before."""
     told: float | None = None
     """What such an answer told last: where one got lost, it is all that is known."""
-    timer: asyncio.TimerHandle | None = None
+    timer: Patience | None = None
 
 
 class Wishes:
@@ -105,7 +106,7 @@ class Wishes:
         what, number, name = key
         if pending.timer is not None:
             pending.timer.cancel()
-        pending.timer = self._loop.call_later(ANSWER * pending.tries, self._unanswered, key)
+        pending.timer = Patience(ANSWER * pending.tries, self._unanswered, key)
         pending.due += 1
         if what == "bus":
             self._send("/c_set", number, pending.value)

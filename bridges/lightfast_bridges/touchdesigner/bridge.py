@@ -15,8 +15,8 @@ NEIGHBORS = {
     13316: "TDMCP, Derivative's own MCP server in TouchDesigner",
 }
 """Ports of others that drive TouchDesigner, and whose they are."""
-LOOK_S = 0.3
-"""The longest look at one port, in seconds."""
+LOOK_S = 3.0
+"""The longest look at one port, in seconds: on this machine nothing but its being busy makes it long."""
 
 
 class TouchDesignerBridge(Bridge):

@@ -83,8 +83,12 @@ class Leases:
         unit.execute(
             "INSERT INTO leases VALUES(?, ?, ?, ?)", (lease_id, origin, round(ttl * 1000), self._clock.now_ns())
         )
-        await self._db.commit(unit)
-        self._add(lease_id, origin, ttl)
+
+        def written(error: BaseException | None) -> None:
+            if error is None:  # also where nobody waits any more: it ends in its time, and takes its row along
+                self._add(lease_id, origin, ttl)
+
+        await self._db.commit(unit, written)
         return lease_id
 
     async def keep(self, lease_id: str, *, by: str = "") -> float:

@@ -331,8 +331,12 @@ class Store(PastMethods):
             )
         unit = self._db.unit()
         owned = declared.write(unit, declarations, remove, owner)
-        await self._db.commit(unit)
-        self._declarations.change(owned, remove)
+
+        def written(error: BaseException | None) -> None:
+            if error is None:  # also where nobody waits any more: what is on disk holds
+                self._declarations.change(owned, remove)
+
+        await self._db.commit(unit, written)
 
     def describe(self, pattern: str = "") -> list[Declaration]:
         """Return declarations ordered by pattern: all, those that *pattern* matches, or those that cover a path."""

@@ -93,7 +93,7 @@ class Worker:
                 return await job.future
         except TimeoutError as error:
             if job.future.done() and not job.future.cancelled():
-                raise  # its own work raised it
+                return job.future.result()  # it came with the deadline, as after a standstill; or it is what was raised
             raise DeadlineExceeded(f"{self.name} did not finish within {timeout:g} s") from error
         finally:
             job.given_up = True

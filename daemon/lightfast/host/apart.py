@@ -74,9 +74,11 @@ class Workshop:
             for handle in self._idle.values():
                 handle.cancel()
             self._idle.clear()
-            await self._tasks.close(2.0)
-            await asyncio.gather(*(child.kill() for child in self._all))
-            self._all.clear()
+            try:
+                await self._tasks.close(2.0)
+            finally:  # also where that is cut short
+                await asyncio.gather(*(child.kill() for child in self._all))
+                self._all.clear()
 
     async def generate(
         self, provider: Provider, request: GenerationRequest, bench: Workbench

@@ -121,8 +121,10 @@ class IsolatedPlugin:
 
     async def close(self) -> None:
         """End the child, and all that runs in it."""
-        await self._tasks.close(2.0)
-        await self._child.kill()
+        try:
+            await self._tasks.close(2.0)
+        finally:  # also where that is cut short
+            await self._child.kill()
 
 
 class IsolatedProvider(Provider):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
@@ -222,11 +223,32 @@ class PluginHost(Shelf):
             outcome = await guarded_await(bring_isolated(isolated))
         else:
             outcome = await in_thread(
-                self._bring, candidate, generation, name=candidate.name, timeout=self._load_timeout
-            )
-            if outcome.value is not None:
-                apart = guarded(set_apart, outcome.value, candidate, self._own(candidate))
-                outcome = outcome if apart.error is None else Outcome(error=apart.error)
+                self._bring, candidate, generation, name=candidate.name, timeout=self._load_timeout,
+                late=lambda found: self._came_late(candidate, found, generation),
+            )  # fmt: skip
+        await self._take(candidate, outcome, generation, isolated)
+
+    def _came_late(self, candidate: Candidate, outcome: Outcome[Brought], generation: int) -> None:
+        """Take a plugin after all that was given up before it was loaded, as where the machine stood still."""
+
+        async def take() -> None:
+            async with self._lock:
+                is_wanted = candidate.name in self._candidates and self._generations[candidate.name] == generation
+                if is_wanted and not self._is_off(candidate):
+                    await self._take(candidate, outcome, generation)
+                else:
+                    forget_module(candidate, generation)
+
+        with contextlib.suppress(RuntimeError):  # all is closed
+            self._tasks.start(take(), f"late {candidate.name}")
+
+    async def _take(
+        self, candidate: Candidate, outcome: Outcome[Brought], generation: int, isolated: IsolatedPlugin | None = None
+    ) -> None:
+        """Put what was brought in its place, and let go of what was there; the lock is held."""
+        if outcome.value is not None and isolated is None:
+            apart = guarded(set_apart, outcome.value, candidate, self._own(candidate))
+            outcome = outcome if apart.error is None else Outcome(error=apart.error)
         old = self._held.get(candidate.name)
         if not self._admit(candidate, outcome, generation, isolated) and isolated is not None:
             await isolated.close()
@@ -246,11 +268,7 @@ class PluginHost(Shelf):
         return brought
 
     def _admit(
-        self,
-        candidate: Candidate,
-        outcome: Outcome[Brought],
-        generation: int,
-        isolated: IsolatedPlugin | None = None,
+        self, candidate: Candidate, outcome: Outcome[Brought], generation: int, isolated: IsolatedPlugin | None = None
     ) -> bool:
         """Put what was brought in the place of what was there; say whether it could be."""
         self._candidates[candidate.name] = candidate
@@ -260,6 +278,7 @@ class PluginHost(Shelf):
         held = Held(candidate, outcome.value, self._own(candidate), generation, isolated)
         checked = guarded(check_unique, held, self._held.values())
         if checked.error is not None:
+            forget_module(candidate, generation)
             self._failed(candidate, failure_of(checked.error), generation)
             return False
         old = self._held.pop(candidate.name, None)
@@ -268,6 +287,7 @@ class PluginHost(Shelf):
                 hand_back(old, self._sink)
             taken = guarded(hand_on, held, self._sink)
             if taken.error is not None:
+                forget_module(candidate, generation)
                 self._failed(candidate, refusal(taken.error), generation)
                 return False
         self._held[candidate.name] = held
@@ -276,7 +296,6 @@ class PluginHost(Shelf):
         return True
 
     def _failed(self, candidate: Candidate, failure: Failure, generation: int) -> None:
-        forget_module(candidate, generation)
         if failure.missing:  # nothing is wrong with it: a line on what to install says all
             log.warning("plugin unavailable", plugin=candidate.name, reason=failure.reason)
         else:

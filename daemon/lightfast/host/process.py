@@ -260,7 +260,9 @@ class ChildProcess:
                 self._send(t="call", id=number, provider=provider, method=method, args=args)
                 error = await job.steps.get()
         except TimeoutError:
-            raise ProviderError(f"{method} was not done after {timeout:g} s", kind="timeout") from None
+            if not job.done.is_set():
+                raise ProviderError(f"{method} was not done after {timeout:g} s", kind="timeout") from None
+            error = job.steps.get_nowait()  # it came with the deadline, as after a standstill
         finally:
             if job.done.is_set():
                 del self._jobs[number]
@@ -301,8 +303,9 @@ class ChildProcess:
                 while not job.done.is_set():
                     await job.steps.get()
         except TimeoutError:
-            self.reason = f"it did not give up a cancelled generation within {CANCEL_TIMEOUT:g} s"
-            await self.kill()
+            if not job.done.is_set():  # else it came with the deadline, as after a standstill
+                self.reason = f"it did not give up a cancelled generation within {CANCEL_TIMEOUT:g} s"
+                await self.kill()
         finally:
             job.done.set()  # for `settled`: from here on nobody else would
             self._jobs.pop(number, None)
@@ -323,26 +326,36 @@ class ChildProcess:
     async def kill(self) -> None:
         """Hang up, and wait for its end; one that does not end by itself is killed, with what it has started."""
         process = self._process
-        if process is not None:
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                # A signal to a child that has just ended would lose its exit code, so it may end first.
-                async with asyncio.timeout(HANGUP_TIMEOUT):
-                    await process.wait()
-            except TimeoutError:
-                await _kill(process)
-        if self._spool is not None:
-            await asyncio.to_thread(self._spool.close)
+        try:
+            if process is not None:
+                if process.stdin is not None:
+                    process.stdin.close()
+                try:
+                    # A signal to a child that has just ended would lose its exit code, so it may end first.
+                    async with asyncio.timeout(HANGUP_TIMEOUT):
+                        await process.wait()
+                except TimeoutError:
+                    await _kill(process)
+        except asyncio.CancelledError:  # whoever closes has a deadline, and what is closed must not outlive it
+            if process is not None:
+                _strike(process)
+            raise
+        finally:
+            if self._spool is not None:
+                await asyncio.to_thread(self._spool.close)
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+def _strike(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.name == "posix":
                 os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own
             else:
                 process.kill()
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    _strike(process)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GONE_TIMEOUT):
             while process.returncode is None:  # noqa: ASYNC110 — there is no event for that alone

@@ -70,7 +70,8 @@ def copy(
     try:
         for (name, path), size in zip(files, sizes, strict=True):
             with path.open("rb") as content:
-                writer.add(name, content, size)
+                # The archive may seal its open file meanwhile, and gives back the room that it had reserved in it.
+                writer.add(name, content, size, room=name.endswith(".frames"))
         return head, writer.finish()
     finally:
         writer.close()
@@ -103,8 +104,8 @@ def _copy_database(source: apsw.Connection, target: Path, told: Told) -> None:
 def freeze(archive: Path, work: Path) -> list[tuple[str, Path]]:
     """Return the files of the archive as of one moment, by their names in it; they stay as they are.
 
-    Its files are only appended to or replaced, never changed: a second name for each holds on to it. Where the list
-    of them is replaced meanwhile, it begins again.
+    Its files are only appended to or replaced, never changed (but for the room behind the last frame, which may go): a
+    second name for each holds on to it. Where the list of them is replaced meanwhile, it begins again.
     """
     for _ in range(_TRIES):
         shutil.rmtree(work, ignore_errors=True)

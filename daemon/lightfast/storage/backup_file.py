@@ -68,9 +68,12 @@ class BackupWriter:
         self._unsynced = 0
         self._put(HEAD, msgspec.json.encode(head))
 
-    def add(self, name: str, source: IO[bytes], size: int) -> None:
-        """Copy *size* bytes of *source*; `EOFError` where there are fewer."""
-        reader = _Counted(source, size, self._went)
+    def add(self, name: str, source: IO[bytes], size: int, *, room: bool = False) -> None:
+        """Copy *size* bytes of *source*; `EOFError` where there are fewer.
+
+        *room*: those at its end may be room that was reserved, in zeros, and is given back meanwhile.
+        """
+        reader = _Counted(source, size, self._went, room=room)
         self._tar.addfile(self._info(name, size), reader)
         self._files[name] = Sum(size, reader.sha256.hexdigest())
 
@@ -108,9 +111,10 @@ class BackupWriter:
 
 
 class _Counted:
-    """Reads at most *size* bytes, and hashes and counts them."""
+    """Reads at most *size* bytes, and hashes and counts them; where there is *room*, zeros stand for missing ones."""
 
-    def __init__(self, source: IO[bytes], size: int, told: Told) -> None:
+    def __init__(self, source: IO[bytes], size: int, told: Told, *, room: bool) -> None:
+        self._room = room
         self.sha256 = hashlib.sha256()
         self._source = source
         self._left = size
@@ -119,6 +123,8 @@ class _Counted:
     def read(self, size: int = -1) -> bytes:
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._source.read(wanted)
+        if len(data) < wanted and self._room:
+            data = data.ljust(wanted, b"\0")
         if len(data) < wanted:
             raise EOFError(f"{wanted - len(data)} bytes are missing: the file became shorter while it was copied")
         self._left -= len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType
@@ -59,7 +60,31 @@ def options(module: ModuleType, service: str, most_bytes: Callable[[], int]) -> 
 
 def client(module: ModuleType, service: str, most_bytes: Callable[[], int]) -> Any:
     """Return a `module.AsyncClient` with `options`."""
-    return module.AsyncClient(verify=trust(module), **options(module, service, most_bytes))
+    made = module.AsyncClient(verify=trust(module), **options(module, service, most_bytes))
+    for transport in (getattr(made, "_transport", None), *getattr(made, "_mounts", {}).values()):
+        _close_all(getattr(transport, "_pool", None))
+    return made
+
+
+def _close_all(pool: Any) -> None:
+    """Let *pool* close all connections that it has let go of, also where who was to do it is cancelled meanwhile.
+
+    It does so before it sends the next request, and shields that from a cancellation of AnyIO, but from none of
+    asyncio: those that were left would stay open until they are collected.
+    """
+    close = getattr(pool, "_close_connections", None)
+    if close is None:
+        return
+    closing: set[asyncio.Future[None]] = set()
+
+    async def whole(connections: list[Any]) -> None:
+        if connections:
+            task = asyncio.ensure_future(close(connections))
+            closing.add(task)
+            task.add_done_callback(closing.discard)
+            await asyncio.shield(task)
+
+    pool._close_connections = whole  # noqa: SLF001 — there is no other way in
 
 
 @functools.lru_cache(maxsize=4)

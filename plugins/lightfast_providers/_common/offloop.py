@@ -21,8 +21,23 @@ async def loaded(*names: str) -> None:
 
     One that cannot be imported is left alone; who needs it says so.
     """
-    if not all(name in sys.modules for name in names):
+    if not is_loaded(*names):
         await asyncio.to_thread(_load, names)
+
+
+def is_loaded(*names: str) -> bool:
+    """Say whether modules are imported to their end.
+
+    One that another thread imports at the moment is in `sys.modules` already, and importing it here would wait for
+    that thread: on the loop, with everybody.
+    """
+    parts = [name.split(".") for name in names]
+    return all(_whole(".".join(part[: count + 1])) for part in parts for count in range(len(part)))
+
+
+def _whole(name: str) -> bool:
+    module = sys.modules.get(name)
+    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
 def _load(names: tuple[str, ...]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import sys
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lightfast.sdk import MissingDependency, ProviderError, Session
 from lightfast_providers._common import bounded
 from lightfast_providers._common.clients import Clients
-from lightfast_providers._common.offloop import loaded
+from lightfast_providers._common.offloop import is_loaded, loaded
 from lightfast_providers._common.openai_errors import explain, hidden
 
 if TYPE_CHECKING:
@@ -286,7 +285,7 @@ async def _end(client: openai.AsyncOpenAI) -> None:
 
 def _raised() -> tuple[type[Exception], ...]:
     """Return what the SDK and its HTTP client raise; nothing while they are not loaded."""
-    if "openai" not in sys.modules:
+    if not is_loaded("httpx2", "openai"):
         return ()
     import httpx2
     import openai

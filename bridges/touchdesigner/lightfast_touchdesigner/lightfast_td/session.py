@@ -59,7 +59,12 @@ class Session:
         self._next_look = 0.0
         self._next_walk = 0.0
         self._edits = 0
+        self._edits_before = 0
+        """How many edits there were when the daemon went."""
+        self._away = False
+        """The daemon went, and is not in step again yet."""
         self._counted = False
+        """An edit that it did not see was counted since."""
         self._uploads = {}
         self._results = []
         self._paused = 0.0
@@ -156,9 +161,10 @@ class Session:
             self._run(client, event[1])
         elif kind in ("welcome", "resync"):
             self.live, self.problem = True, ""
-            self._counted = False
             self._fresh, self._steps = True, None
         elif kind == "lost":
+            if self.live and not self._away:
+                self._away, self._edits_before = True, self.scanner.edits
             self.live, self.problem = False, str(event[1])
             self._fresh = self._synced_due = False
             self._give_up(client)
@@ -267,7 +273,13 @@ class Session:
             told[surface.COMPONENT] = VERSION
             yield from self.scanner.channels()
             yield self.scanner.plain(told, True)
+            if not (self.live and self._fresh):
+                return  # the daemon went meanwhile
             self._fresh = False
+            if self._away and not self._counted and self.scanner.edits != self._edits_before:
+                self._edited_unseen()  # found only now: by the generation of before, older values would go over it
+                return
+            self._away = self._counted = False
             self.client.synced()
 
     def _send(self, changes):

@@ -17,6 +17,9 @@ from lightfast.core.errors import DeadlineExceeded, FailedPrecondition
 
 T = TypeVar("T")
 
+START_S = 150.0
+"""How long a daemon may take to start, in seconds: a machine that has far more to do than it can needs a minute."""
+
 
 def wait_for(look: Callable[[], T | None], what: str, seconds: float, every: float = 0.02) -> T:
     """Return what *look* finds once it finds something; `DeadlineExceeded` after *seconds*."""
@@ -88,13 +91,13 @@ class Stage:
                     return found
             return None
 
-        wait_for(ready, "the start of the daemon", 60)
+        wait_for(ready, "the start of the daemon", START_S)
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End a process the hard way, as a crash does."""
         process.kill()
-        process.wait(10)
+        process.wait(60)  # one that waits for a slow disk ends when that has answered
 
     def close(self) -> None:
         """End everything: politely, then not."""

@@ -76,10 +76,18 @@ class Ledger:
 
     async def write(self, batch: Batch) -> None:
         """Commit *batch*; when this returns, it survives a power cut."""
-        await self._db.commit(batch.unit)
-        self.known = max(self.known, batch.time)
-        for wording, vector in batch.vectors:
-            await self._spaces.added(wording, vector)
+        full = False
+
+        def written(error: BaseException | None) -> None:
+            nonlocal full
+            if error is None:  # also where nobody waits any more: what is on disk is found
+                self.known = max(self.known, batch.time)
+                for wording, vector in batch.vectors:
+                    full = self._spaces.added(wording, vector) or full
+
+        await self._db.commit(batch.unit, written)
+        if full:
+            await self._spaces.take_in()
 
     def write_vector(self, unit: Unit, wording: int, vector: bytes) -> None:
         """Write the vector of a wording."""

@@ -128,17 +128,25 @@ class Spaces:
         """Write the trigrams of a wording."""
         unit.execute("INSERT INTO memory_vectors VALUES(?, ?, ?)", (wording, trigrams.NAME, vector))
 
-    async def added(self, wording: int, vector: bytes) -> None:
-        """Take in what was committed; the other embedders see it in the background.
+    def added(self, wording: int, vector: bytes) -> bool:
+        """Note what was committed: the next question finds it, and the other embedders see it in the background.
 
-        The next question finds it. It fails nothing: what was written is written, however much waits here.
+        Return whether so much waits that it is time for `take_in`.
         """
+        full = False
         for space in self._spaces.values():
             if space.name != trigrams.NAME:
                 space.wake.set()
-            elif space.index is not None and not space.index.later(wording, vector) % _MOST_FRESH:
-                with suppress(LightfastError):  # so many questions are asked that one of them does it
-                    await self._worker.run(space.index.take_in, timeout=_DEADLINE_S)
+            elif space.index is not None:
+                full = not space.index.later(wording, vector) % _MOST_FRESH
+        return full
+
+    async def take_in(self) -> None:
+        """Take in what waits. It fails nothing: what was written is written, however much waits here."""
+        space = self._spaces.get(trigrams.NAME)
+        if space is not None and space.index is not None:
+            with suppress(LightfastError):  # so many questions are asked that one of them does it
+                await self._worker.run(space.index.take_in, timeout=_DEADLINE_S)
 
     async def removed(self, wordings: Sequence[int], texts: Sequence[str]) -> None:
         """Forget what was deleted."""

@@ -125,10 +125,13 @@ class Scenes:
         for version in outlived:
             rows.drop(unit, scene.name, version)
         rows.save(unit, scene, packed, sha256s)
-        await self._commit(unit, request, msgspec.json.encode(scene).decode())
-        known[scene.name] = {version: one for version, one in kept.items() if version not in outlived} | {
-            scene.version: scene
-        }
+
+        def written() -> None:
+            known[scene.name] = {version: one for version, one in kept.items() if version not in outlived} | {
+                scene.version: scene
+            }
+
+        await self._commit(unit, request, msgspec.json.encode(scene).decode(), written)
 
     async def delete(self, name: str, *, etag: str = "", request: RequestKey | None = None) -> None:
         """Delete a scene with all its versions; raises `NotFound` (SCENE_UNKNOWN) and `Conflict` (ETAG_MISMATCH)."""
@@ -148,8 +151,7 @@ class Scenes:
             unit = self._db.unit()
             for version in known[name]:
                 rows.drop(unit, name, version)
-            await self._commit(unit, request, "")
-            del known[name]
+            await self._commit(unit, request, "", lambda: known.pop(name))
 
     async def get(self, name: str, version: int = 0) -> Scene:
         """Return the newest version of a scene, or the *version* asked for; raises `NotFound` (SCENE_UNKNOWN)."""
@@ -226,13 +228,19 @@ class Scenes:
     def _size(self, known: dict[str, dict[int, Scene]]) -> int:
         return sum(scene.size for versions in known.values() for scene in versions.values())
 
-    async def _commit(self, unit: Unit, request: RequestKey | None, answer: str) -> None:
+    async def _commit(self, unit: Unit, request: RequestKey | None, answer: str, written: Callable[[], object]) -> None:
+        """Commit, and then call *written*, also where nobody waits any more: what is on disk is known."""
         if request is not None:
             row = self._store.requests.row(
                 request.client, request.method, request.request_id, request.payload_hash, answer
             )
             unit.log([row], len(answer))
-        await self._db.commit(unit)
+
+        def done(error: BaseException | None) -> None:
+            if error is None:
+                written()
+
+        await self._db.commit(unit, done)
 
     async def _once(
         self, request: RequestKey, act: Callable[[RequestKey], Awaitable[T]], decode: Callable[[str], T]

@@ -61,6 +61,7 @@ class Incoming:
         self._deferred: dict[str, _Deferred] = {}
         self._queued: dict[str, Value | None] = {}
         self._vacated: set[str] = set()
+        self._going: set[str] = set()
         self.glides = Glides()
         self.taken = 0
         wishes.follow(self._renamed)
@@ -75,6 +76,7 @@ class Incoming:
         if not self._recorder.backlog:
             self._queued.clear()
             self._vacated.clear()
+            self._going.clear()
         now = self._desk.clock.monotonic()
         for path, change in changes:
             if change.moved_from:
@@ -124,6 +126,10 @@ class Incoming:
             return same(self._queued[path], value, self.tolerance(path))
         entry = self._desk.store.get(path)
         return entry is not None and same(entry.reported, value, self.tolerance(path))
+
+    def goes(self, path: str) -> bool:
+        """Say whether what lies at *path* may yet be deleted in the tree: the application said that what it was is."""
+        return self._recorder.backlog > 0 and any(is_under(path, each) for each in self._going)
 
     def refused(self, mutation: Mutation) -> None:
         """Note that the store has left *mutation* out: where it was a rename, the tree does not follow it."""
@@ -257,6 +263,7 @@ class Incoming:
         self._overwritten(below, f"{path} was deleted in the application")
         if below or self._queued:
             self.taken += len(below)
+            self._going.add(path)
             self._write(Delete(path, recursive=True))
             self._doubt.crossed(below)
 
@@ -286,6 +293,8 @@ class Incoming:
             self._write(Move(source, target))
             for mutation in self._desk.conflicts.moved(source, target):
                 self._write(mutation)
+        else:
+            self._doubt.begin()  # it was deleted from outside by its old name, or never known
         self._queued[target] = None
         self.taken += 1
         self._doubt.crossed(self._below(source))

@@ -14,16 +14,19 @@ from msgspec import UNSET
 from lightfast.context.entry import Delete, Entry, Event, EventType, Move, Mutation, Report, Status
 from lightfast.core.errors import Exhausted
 from lightfast.engine.apps.desk import Desk
+from lightfast.engine.apps.doubt import Doubt
+from lightfast.engine.apps.health import NO_ANSWER
 from lightfast.engine.apps.incoming import Incoming, absolute
 from lightfast.engine.apps.matching import Renamed, keeps_name, match
 from lightfast.engine.apps.mounts import claim_of
 from lightfast.engine.apps.outgoing import Outgoing
 from lightfast.engine.apps.presence import ORIGIN as DAEMON
+from lightfast.engine.apps.put_back import PutBack
 from lightfast.engine.apps.recorder import Recorder
-from lightfast.engine.apps.renames import Rename
+from lightfast.engine.apps.renames import CAPABILITY, Rename
 from lightfast.engine.apps.resync import Mode, Plan, mode_of, plan
 from lightfast.engine.apps.settings import AppSettings
-from lightfast.engine.apps.wishes import Flight
+from lightfast.engine.apps.wishes import Wishes
 from lightfast.sdk import Change, Hello
 from lightfast_link.path import is_under
 from lightfast_link.value import Value
@@ -46,6 +49,8 @@ class Join:
         mount: str,
         hello: Hello,
         settings: AppSettings,
+        wishes: Wishes,
+        doubt: Doubt,
         recorder: Recorder,
         incoming: Incoming,
         outgoing: Outgoing,
@@ -68,15 +73,16 @@ class Join:
         self._held: list[tuple[str, Change] | Callable[[], None]] = []
         self._news = asyncio.Event()
         self._report_ended = False
-        self._restoring: set[str] = set()
-        self._absent: set[str] = set()
-        self._restored = asyncio.Event()
+        self._put_back = PutBack(desk, mount, wishes, doubt, recorder)
         self._compared = -1
         self._meanwhile: list[Event] = []
         self._followed: list[tuple[str, str]] = []
+        self._moved_away: set[str] = set()
         self.listening = False
         self.flowing = False
-        self.lost: list[str] = []
+        self.answered = self._put_back.answered
+        self.not_recorded = self._put_back.not_recorded
+        self.lost = self._put_back.lost
 
     def report(self, changes: Sequence[tuple[str, Change]]) -> None:
         """Take reports that come before the application is in step."""
@@ -104,40 +110,26 @@ class Join:
         self._report_ended = True
         self._news.set()
 
-    def answered(self, flight: Flight, took: bool, reason: str) -> None:
-        """Take the end of a wish; one that was put back and is refused is lost."""
-        path = flight.path
-        if path not in self._restoring:
-            return
-        self._restoring.discard(path)
-        if not took:
-            self.lost.append(path)
-            if path in self._absent and flight.reported is None:  # else it has it by now, with another value
-                self._recorder.add(Delete(path), origin=self._origin, label=f"lost: {reason}")
-        if not self._restoring:
-            self._restored.set()
-
     def renamed(self, source: str, target: str) -> None:
         """Follow a subtree that was renamed: what was put back is answered by its new name."""
         if not self.flowing:
             self._followed.append((source, target))
-        self._absent = {path for path in self._absent if not is_under(path, target)}
-        for paths in (self._restoring, self._absent):
-            for path in [path for path in paths if is_under(path, source)]:
-                paths.discard(path)
-                paths.add(target + path[len(source) :])
+        self._put_back.renamed(source, target)
 
     def see(self, events: Sequence[Event]) -> None:
         """Take note of what others delete and rename before it is compared, and of what needs no answer any more."""
         if not self.listening:
             self._meanwhile += [each for each in events if each.type is not EventType.SET]
-        if self._restoring:
-            self._restoring.difference_update([each.entry.path for each in events if each.type is EventType.DELETE])
-            if not self._restoring:
-                self._restored.set()
+        elif not self.flowing:
+            for each in [each for each in events if each.type is EventType.MOVE]:
+                if each.entry.origin != self._origin:
+                    self._moved_away.add(each.source)
+                elif CAPABILITY not in self._hello.capabilities:
+                    self.renamed(each.source, each.entry.path)  # what somebody renamed is taken back
+        self._put_back.gone(events)
 
-    async def run(self) -> None:
-        """Return when the application is in step."""
+    async def run(self) -> str:
+        """Return when the application is in step; or why it is not, where it does not answer what was put back."""
         await self._desk.store.cache.hold(self._mount)
         complete = await self._full_report()
         mounts = self._desk.mounts
@@ -164,19 +156,20 @@ class Join:
         self.listening = True  # from here on wishes go out at once: those before are in the plan
         self._collected = {}
         self.lost.extend(made.lost)
-        self._absent = made.absent
-        self._restoring = {report.path for report in made.restored} | {rename.target for rename in back}
+        restored = [*[report.path for report in made.restored], *[rename.target for rename in back]]
+        self._put_back.begin(restored, made.absent)
         await self._write(made, back, moved)
-        await self._commit(self._gone_before(made.restored), DAEMON, f"put back into {self._mount}")
+        again = self._gone_before(made.restored)
+        await self._commit(again, DAEMON, f"put back into {self._mount}")
+        self._put_back.forget([each.path for each in again if self._desk.store.get(each.path) is None])
         await self._desk.mounts.remember(claim_of(self._hello, self._mount))
         if signals := [each for each in made.signals if self._holds(*each)]:  # else a newer one went out meanwhile
             self._outgoing.signals(signals)
         self._outgoing.delete(deleted)
         self._take_held()
-        if self._restoring:
-            self._progress(f"putting back {len(self._restoring)} values")
-            await self._restored.wait()
-        self._absent.clear()
+        if self._put_back:
+            self._progress(f"putting back {len(self._put_back)} values")
+        return "" if await self._put_back.all_answered() else NO_ANSWER
 
     def _holds(self, path: str, value: Value) -> bool:
         entry = self._desk.store.get(path)
@@ -284,16 +277,22 @@ class Join:
             self._collect(rename.target, Change("", None, moved_from=rename.source[len(self._mount) :]))
         return moved
 
-    def _gone_before(self, restored: Sequence[Report]) -> list[Mutation]:
-        """Return those of *restored* again that somebody renamed while they were committed, by their new names."""
-        again: list[Mutation] = []
+    def _gone_before(self, restored: Sequence[Report]) -> list[Report]:
+        """Return those of *restored* again that somebody renamed while they were committed, by their new names.
+
+        And those by their old ones whose rename the application cannot carry out: it is taken back before them.
+        """
+        self._desk.bus.flush()  # all renames until now have come by
+        again: list[Report] = []
         for report in restored:
             path = report.path
             for source, target in self._followed:
                 if is_under(path, source):
                     path = target + path[len(source) :]
-            if self._desk.store.get(path) is None:
-                self._restoring.discard(path)  # deleted: nothing is left to be answered
+            if path in self._moved_away:
+                again.append(msgspec.structs.replace(report, path=path))
+            elif self._desk.store.get(path) is None:
+                self._put_back.forget([path])  # deleted: nothing is left to be answered
             elif path != report.path:
                 again.append(msgspec.structs.replace(report, path=path))
         return again
@@ -331,7 +330,7 @@ class Join:
                 writes += conflicts.answered(path)
         return writes
 
-    async def _commit(self, mutations: list[Mutation], origin: str, label: str) -> None:
+    async def _commit(self, mutations: Sequence[Mutation], origin: str, label: str) -> None:
         if not mutations:
             return
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -340,7 +339,9 @@ class Join:
             if not done.done():  # the application may have left meanwhile
                 done.set_result(revision)
 
-        self._recorder.add_together(mutations, origin=origin, label=label, compared=self._compared, flushed=flushed)
+        self._recorder.add_together(
+            list(mutations), origin=origin, label=label, compared=self._compared, flushed=flushed
+        )
         await done
 
     def _writable(self, path: str) -> bool:

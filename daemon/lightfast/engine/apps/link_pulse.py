@@ -11,6 +11,9 @@ SILENT_AFTER = 4.0
 """Seconds of silence after which it is shown as degraded: a ping went unanswered."""
 DEAD_AFTER = 6.0
 """Seconds of silence after which the application is taken for lost."""
+LOOK = 1.0
+"""Seconds of silence that one look adds at most. Looks come four times a second: where one is later than this, the
+daemon stood still, and what the application said meanwhile is still to be read."""
 
 
 class Due(Enum):
@@ -29,22 +32,27 @@ class Pulse:
 
     def __init__(self, now: float) -> None:
         self.heard = now
-        self._accepted = self._pinged = now
+        self._accepted = self._pinged = self._looked = now
+        self._quiet = now  # since when it is silent, without the time in which nobody could hear it
         self._silent = False
 
     def beat(self, now: float) -> bool:
         """Note that something came; say whether it had been silent until now."""
-        self.heard = now
+        self.heard = self._quiet = now
         was_silent, self._silent = self._silent, False
         return was_silent
 
     def due(self, now: float, *, joined: bool) -> Due:
-        """Return what is to be done at *now*."""
+        """Return what is to be done at *now*; it is a look."""
+        stood = max(0.0, now - self._looked - LOOK)
+        self._looked = now
+        self._accepted += stood
+        self._quiet = min(self._quiet + stood, now)
         if not joined:
             return Due.LATE if now - self._accepted >= GREETING else Due.NOTHING
-        if now - self.heard >= DEAD_AFTER:
+        if now - self._quiet >= DEAD_AFTER:
             return Due.DEAD
-        if now - self.heard >= SILENT_AFTER and not self._silent:
+        if now - self._quiet >= SILENT_AFTER and not self._silent:
             self._silent = True
             return Due.SILENT
         return Due.NOTHING

@@ -120,7 +120,7 @@ class Outgoing:
         wishes = []
         for _, together in groupby(waiting.structure, key=lambda event: event.type):
             wishes += self._wishes_of_structure(list(together))
-        pending = [entry for entry in self._below_mount() if entry.status is Status.PENDING]
+        pending = [entry for entry in self._desk.store.select(self._mount + "//") if entry.status is Status.PENDING]
         for entry in waiting.in_order(pending):
             # A question is answered by what was wished since it was asked.
             asked = self._desk.conflicts.asked(entry.path) is not None and not waiting.revision(entry.path)
@@ -149,9 +149,6 @@ class Outgoing:
 
     def _records(self) -> list[Entry]:
         return self._desk.store.select(CONFLICTS + "//")
-
-    def _below_mount(self) -> list[Entry]:
-        return self._desk.store.select(self._mount + "//")
 
     def signals(self, values: Sequence[tuple[str, Value]]) -> None:
         """Send signal values, which nobody answers."""
@@ -215,7 +212,9 @@ class Outgoing:
             elif value is None and flight.reported is not None:
                 self._unsure()  # it may have been reported before the wish arrived
         elif value is None:
-            if flight.value is not None and not self._incoming.holds(flight.path, flight.value):
+            if flight.value is None and self._desk.store.select(flight.path + "//", 1):
+                self._doubt.begin()  # it was deleted there before, and this has deleted what took its name since
+            elif flight.value is not None and not self._incoming.holds(flight.path, flight.value):
                 self._unsure()
         elif not self._incoming.holds(flight.path, value):
             # What was taken for the echo was a change of the application's own, made before the wish reached it.
@@ -304,6 +303,9 @@ class Outgoing:
 
     def _wishes_of_structure(self, events: list[Event]) -> list[Wish]:
         if events and events[0].type is EventType.MOVE:
+            names = {path for each in events for path in (each.source, each.entry.path)}
+            if any(self._wishes.deleting(path) or self._incoming.goes(path) for path in names):
+                self._doubt.begin()  # what is still to be deleted is missed, or what took its name goes along with it
             return self._renames.wishes_of(events)
         return self._gone_events(events)
 

@@ -238,8 +238,10 @@ class ReadBack:
             if entry.status is Status.PENDING:
                 if not self._outgoing.unsent(entry):
                     pending.append(entry)
-            elif entry.path in reading.seen or entry.signal or entry.status is Status.REJECTED:
+            elif entry.path in reading.seen or entry.signal:
                 continue
+            elif entry.status is Status.REJECTED and entry.reported is None:
+                continue  # what was refused, and was never there, stays visible
             elif entry.revision > reading.since:
                 reading.again = True
             else:

@@ -140,14 +140,20 @@ def _present(made: Plan, mode: Mode, entry: Entry, change: Change, tolerance: fl
         made.taken.append(taken(entry.path, change, value))
     elif mode is Mode.ASK and held is not None:
         made.asked.append(Question(entry, held, value))
-    elif waiting and (mode is Mode.DAEMON or (mode is Mode.NEWEST and not _later(change, entry))):
-        made.restored.append(Report(entry.path, Status.PENDING, reported=value))
-    elif mode is Mode.DAEMON and held is not None:
-        _put_back(made, entry, value, held)
+    elif held is not None and _daemons(mode, entry, change, waiting):
+        if waiting and not entry.signal:
+            made.restored.append(Report(entry.path, Status.PENDING, reported=value))
+        else:
+            _put_back(made, entry, value, held)
     else:
         made.taken.append(taken(entry.path, change, value))
         if waiting:
             made.overwritten.append(Overwritten(entry, value))
+
+
+def _daemons(mode: Mode, entry: Entry, change: Change, waiting: bool) -> bool:
+    """Say whether the value in the tree holds, and not the one in the report."""
+    return mode is Mode.DAEMON or (waiting and mode is Mode.NEWEST and not _later(change, entry))
 
 
 def _agreed(made: Plan, entry: Entry, change: Change, value: Value, waiting: bool) -> None:
@@ -158,6 +164,7 @@ def _agreed(made: Plan, entry: Entry, change: Change, value: Value, waiting: boo
 
 
 def _put_back(made: Plan, entry: Entry, reported: Value, held: Value) -> None:
+    """Put a settled value back, or a signal: nobody would answer that, whatever it waits for."""
     if entry.signal:
         made.signals.append((entry.path, held))
         made.taken.append(Report(entry.path, Status.SETTLED))

@@ -26,6 +26,7 @@ from lightfast.engine.apps.readback import ReadBack
 from lightfast.engine.apps.recorder import Recorder
 from lightfast.engine.apps.records import AppRecord, AppState, Progress, Result, ResyncReport, Vitals
 from lightfast.engine.apps.renames import CAPABILITY
+from lightfast.engine.apps.ticking import Ticker
 from lightfast.engine.apps.volatile import Volatile
 from lightfast.engine.apps.wishes import Flight, Wishes
 from lightfast.sdk import AppChannel, Change, Command, Hello, Parameter
@@ -68,12 +69,11 @@ class Session:
         self.learn(kinds[hello.kind])
         self._state = AppState.CONNECTING
         self._reason = ""
-        self._since = desk.clock.now_ns()
+        self._since = self._connect_time = desk.clock.now_ns()
         self._health = Health(mount, desk.clock.monotonic(), self.degraded)
-        self._connect_time = desk.clock.now_ns()
         self._connected = desk.clock.monotonic()
         self._recovery_s: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticker = Ticker(desk.tick_s, self._waits, self._look)
         self._assemble()
         self._stop_listening = desk.bus.listen([mount + "//"], self._on_batch)
         self._pump = desk.tasks.start(self._recorder.run(), f"recorder {mount}")
@@ -84,9 +84,9 @@ class Session:
     def _assemble(self) -> None:
         desk, mount = self._desk, self.mount
         self._wishes = Wishes(timeout=self.settings.wish_timeout_s)
-        self._doubt = Doubt(desk.clock, self._wishes, self._arm)
+        self._doubt = Doubt(desk.clock, self._wishes, self._ticker.arm)
         self._recorder = Recorder(
-            desk.store, desk.groups, refused=self._refused, trouble=self.degraded, newer=self._is_newer
+            desk.store, desk.groups, refused=self._refused, trouble=self._on_trouble, newer=self._is_newer
         )
         self._volatile = Volatile(desk.store, self.origin)
         self._incoming = Incoming(
@@ -117,6 +117,8 @@ class Session:
             mount,
             self.hello,
             self.settings,
+            self._wishes,
+            self._doubt,
             self._recorder,
             self._incoming,
             self._outgoing,
@@ -127,7 +129,7 @@ class Session:
         self._read_back = ReadBack(
             desk, mount, self.channel, self._wishes, self._recorder, self._incoming, self._outgoing, self._doubt
         )
-        self.glider = Glider(self._outgoing, self._incoming.glides, self._join, self._on_unsure, self._arm)
+        self.glider = Glider(self._outgoing, self._incoming.glides, self._join, self._on_unsure, self._ticker.arm)
 
     # What the bridge calls.
 
@@ -149,7 +151,7 @@ class Session:
                 self._join.report(checked)
         except Exhausted as error:
             self.end(error.message)
-        self._arm()
+        self._ticker.arm()
 
     def synced(self) -> None:
         """Take the end of a full report."""
@@ -210,20 +212,19 @@ class Session:
 
     def record(self) -> AppRecord:
         """Return how the application stands."""
-        hello = self.hello
         return AppRecord(
             mount=self.mount,
-            kind=hello.kind,
+            kind=self.hello.kind,
             state=self._state,
             state_reason=self._reason,
-            app_version=hello.app_version,
-            instance_id=hello.instance_id,
-            document_id=hello.document_id,
-            pid=hello.pid,
+            app_version=self.hello.app_version,
+            instance_id=self.hello.instance_id,
+            document_id=self.hello.document_id,
+            pid=self.hello.pid,
             transport=self._transport,
             connect_time=self._connect_time,
             recovery_s=self._recovery_s,
-            simulator=hello.simulator,
+            simulator=self.hello.simulator,
             lost_paths=tuple(self._join.lost),
             pending=len(self._wishes),
             since=self._since,
@@ -251,7 +252,7 @@ class Session:
             if not self._outgoing.release(send=send):
                 self._doubt.begin()
         finally:
-            self._arm()
+            self._ticker.arm()
 
     async def invoke(
         self, command: Command, arguments: Mapping[str, Value], timeout: float, group: str, key: str = ""
@@ -287,8 +288,7 @@ class Session:
         self.closing = reason
         self._known.end()
         self._outgoing.hold()  # what is wished from now on is for a successor; what is still to be committed minds it
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticker.stop()
         self._joining.cancel()
         self.calls.abandon(reason)
         self._read_back.give_up(Unavailable(f"{self.mount} went away: {reason}", reason="APP_GONE"))
@@ -311,7 +311,7 @@ class Session:
             self.learn(await self._kinds.arrive(self.hello.kind))
             await self._known.begin()
             self._show(AppState.RESYNCING, "")
-            await self._join.run()
+            reason = await self._join.run()
         except Exception as error:  # whatever it is: better gone, and back anew, than half joined for ever
             reason = error.message if isinstance(error, LightfastError) else f"it could not be joined: {error!r}"
             log.warning("an application could not join", mount=self.mount, reason=reason, exc_info=True)
@@ -319,7 +319,8 @@ class Session:
             self.channel.close(reason)
             return
         self._recovery_s = self._desk.clock.monotonic() - self._connected
-        self._show(AppState.LIVE, "")
+        self._show(AppState.DEGRADED if reason else AppState.LIVE, reason)
+        self._ticker.arm()  # what was deleted or renamed again has deadlines, too
         self.live.set()
 
     def _is_unsent(self, entry: Entry) -> bool:
@@ -352,13 +353,18 @@ class Session:
         if took and self._reason == NO_ANSWER:
             self.degraded("")
 
+    def _on_trouble(self, reason: str) -> None:
+        if self._state is AppState.RESYNCING:  # the comparison waits for the store, too
+            self._show(AppState.RESYNCING, reason)
+        self.degraded(reason)
+
     def _on_unsure(self) -> None:
         self._read_back.begin()
 
     def _on_progress(self, words: str) -> None:
         held = self._desk.hold.reason
         self._show(AppState.RESYNCING, f"{words}, once it is released: {held}" if held else words)
-        self._arm()  # what is put back has deadlines, too
+        self._ticker.arm()  # what is put back has deadlines, too
 
     def _on_batch(self, batch: Batch) -> None:
         self._outgoing.seen(batch.revision)
@@ -367,28 +373,23 @@ class Session:
             try:
                 self._outgoing.wish(batch.events)
             finally:
-                self._arm()  # a channel that raises has not answered: its wishes run out
+                self._ticker.arm()  # a channel that raises has not answered: its wishes run out
 
-    def _arm(self) -> None:
-        waiting = self._wishes.outstanding or self._incoming.waiting or self._doubt
-        if self._timer is None and not self.closing and waiting:
-            self._timer = asyncio.get_running_loop().call_later(self._desk.tick_s, self._tick)
+    def _waits(self) -> bool:
+        return not self.closing and bool(self._wishes.outstanding or self._incoming.waiting or self._doubt)
 
-    def _tick(self) -> None:
-        self._timer = None
+    def _look(self) -> None:
         now = self._desk.clock.monotonic()
-        try:
-            # While it is compared, its answers are held back: they are not late.
-            if not self._read_back.tick(now, busy=len(self.calls) > 0 or not self._join.flowing):
-                self.degraded(NO_ANSWER)
-            self._incoming.sweep(now)
-            self._wishes.sweep(now)
-        finally:
-            self._arm()  # also when a bridge raises in here: its wishes have deadlines all the same
+        # While it is compared, its answers are held back: they are not late.
+        if not self._read_back.tick(now, busy=len(self.calls) > 0 or not self._join.flowing):
+            self.degraded(NO_ANSWER)
+        self._incoming.sweep(now)
+        self._wishes.sweep(now)
 
     def _refused(self, mutation: Mutation, reason: str) -> None:
         self._health.refused(self._desk.clock.monotonic(), repr(mutation)[:200], reason)
         self._incoming.refused(mutation)
+        self._join.not_recorded(mutation)
 
     def _show(self, state: AppState, reason: str) -> None:
         if self._state is AppState.GONE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,11 @@ log = structlog.get_logger("lightfast.links")
 
 MAX_LINKS = 10_000
 """The most links of one store."""
+CARRIED_S = 5.0
+"""How long a new link may take to carry its first value before it is shown as it is, in seconds.
+
+A source that changes faster than the disk commits keeps it busy for as long as somebody turns it.
+"""
 
 
 class Links:
@@ -110,7 +116,7 @@ class Links:
                 return replace(carrier.link, link_id="")
             await self._db.commit(self._save(carrier))
             self._adopt(carrier)
-        await carrier.idle.wait()
+        await _carried(carrier)
         return self._shown(carrier)
 
     def get(self, link_id: str) -> Link:
@@ -160,7 +166,7 @@ class Links:
             self._adopt(carrier)
             if encode(carrier.link) != saved:
                 await self._db.commit(self._save(carrier))
-        await carrier.idle.wait()
+        await _carried(carrier)
         return self._shown(carrier)
 
     def _changed(self, link: Link) -> Carrier:
@@ -336,6 +342,13 @@ class Links:
         unit = self._db.unit()  # no row for one that is deleted just now
         unit.execute("UPDATE links SET body = ? WHERE link_id = ?", (encode(carrier.link), carrier.link_id))
         self._db.enqueue(unit, _written)
+
+
+async def _carried(carrier: Carrier) -> None:
+    """Wait until *carrier* has carried what its source holds, but not for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CARRIED_S):
+            await carrier.idle.wait()
 
 
 def _is_rated(link: Link) -> bool:

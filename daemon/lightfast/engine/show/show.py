@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -19,6 +20,8 @@ from lightfast.storage.database import Database
 from lightfast_link.value import Value
 
 log = structlog.get_logger("lightfast.show")
+
+T = TypeVar("T")
 
 PATH = "/lightfast/show"
 """Where the state stands in the context, as a map."""
@@ -83,6 +86,13 @@ class Show:
     async def lock(self, by: str, reason: str = "") -> None:
         """Lock the show; one that is locked stays as it is. When this returns, the lock is durable."""
         _check(reason)
+        await self._through(self._lock(by, reason), "lock")
+
+    async def unlock(self, by: str) -> None:
+        """Unlock the show, whoever locked it; what was put off is done now."""
+        await self._through(self._unlock(by), "unlock")
+
+    async def _lock(self, by: str, reason: str) -> None:
         async with self._changing:
             if self.guard.lock is not None:
                 return
@@ -94,8 +104,7 @@ class Show:
                 raise
         log.info("show locked", by=by, reason=reason)
 
-    async def unlock(self, by: str) -> None:
-        """Unlock the show, whoever locked it; what was put off is done now."""
+    async def _unlock(self, by: str) -> None:
         async with self._changing:
             lock = self.guard.lock
             if lock is None:
@@ -125,13 +134,16 @@ class Show:
 
     async def release(self, by: str) -> tuple[str, ...]:
         """Let everything go on; when this returns, that is durable. Return the rooms that could not."""
+        stopped = self.panic.stopped
+        return () if stopped is None else await self._through(self._release(by, stopped), "release")
+
+    async def _release(self, by: str, stopped: Stopped) -> tuple[str, ...]:
         async with self._changing:
-            stopped = self.panic.stopped
-            if stopped is None:
-                return ()
+            if self.panic.stopped is not stopped:
+                return ()  # released already, or stopped again since this was asked for: the newer hand wins
             await self._save(by, "panic released", _Kept(self.guard.lock, None))
             if self.panic.stopped is not stopped:
-                return ()  # somebody stopped it again meanwhile: the newer hand wins
+                return ()  # and so meanwhile
             failed = self.panic.release()
         log.warning("panic released", by=by, failed=failed)
         return failed
@@ -155,6 +167,13 @@ class Show:
             "panic_since": 0 if stopped is None else stopped.since,
             "panic_reason": "" if stopped is None else stopped.reason,
         }
+
+    async def _through(self, change: Coroutine[Any, Any, T], name: str) -> T:
+        """Return what *change* returns; it goes on when its caller is cancelled.
+
+        Cut off between its commit and its last line, it would leave one thing on record and another in force.
+        """
+        return await asyncio.shield(self._tasks.start(change, f"show {name}"))
 
     async def _save(self, origin: str, label: str, kept: _Kept | None = None) -> int:
         """Write the row and the entry in one unit of work; return the revision."""

@@ -15,6 +15,8 @@ from lightfast.engine.transport.timecode import FrameRate, seconds_at
 
 LEADER_S = 2.0
 """How long a leader has to do what it is asked to, in seconds."""
+UNASKED_S = 7.0
+"""How long our own disk may take to write that down before the leader is asked; a client's deadline is 10 s."""
 MAX_POSITION_S = 31_536_000.0
 """The furthest position one can go to: a year."""
 _NEAR_S = 0.3
@@ -124,13 +126,12 @@ class Commands:
     async def _answered(self, lead: Lead, name: str, value: float, done: Callable[[], bool], what: str) -> None:
         """Wait until the leader did what it was asked, or somebody asked for another *value* since.
 
-        Raises what became of it otherwise. The time that our own disk takes is not the leader's.
+        Raises what became of it otherwise. The time that our own disk takes is not the leader's, and has a bound of its
+        own. Both are counted by looks: where our own loop stands still, what came meanwhile is read before it counts.
         """
         self._asked[name] = value
-        deadline = self._clock.monotonic() + LEADER_S
+        unasked_s, leader_s = UNASKED_S, LEADER_S
         while not done() and self._asked[name] == value:
-            if lead.member.unasked:
-                deadline = self._clock.monotonic() + LEADER_S
             if self._team.lead is not lead:
                 raise Unavailable(
                     f"{lead.member.mount} led and went away before it could {what}: try again",
@@ -138,8 +139,14 @@ class Commands:
                     metadata={"mount": lead.member.mount},
                     retry_after=1.0,
                 )
-            if lead.refused or self._clock.monotonic() > deadline:
+            if lead.refused or leader_s <= 0.0:
                 raise _not_done(lead, what)
+            if unasked_s <= 0.0:
+                raise _not_asked(lead, what)
+            if lead.member.unasked:
+                unasked_s -= _LOOK_S
+            else:
+                leader_s -= _LOOK_S
             await asyncio.sleep(_LOOK_S)
 
 
@@ -156,6 +163,17 @@ def _not_done(lead: Lead, what: str) -> LightfastError:
         "`lightfast transport lead internal`",
         reason="LEADER_SILENT",
         metadata={"mount": mount},
+    )
+
+
+def _not_asked(lead: Lead, what: str) -> Unavailable:
+    mount = lead.member.mount
+    return Unavailable(
+        f"{mount} leads and could not be asked to {what}: the daemon has not written that down within {UNASKED_S:g} s, "
+        "so its disk is slow or stuck; it is asked once it is written: look whether it was done before you try again",
+        reason="LEADER_NOT_ASKED",
+        metadata={"mount": mount},
+        retry_after=1.0,
     )
 
 

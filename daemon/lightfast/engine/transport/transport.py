@@ -204,7 +204,8 @@ class Transport:
         """Play, or stop. A leader is asked to, and waited for.
 
         Raises `FailedPrecondition` (LEADER_NOT_WRITABLE, LEADER_REFUSED) where the leader cannot do it or will not,
-        `Unavailable` (LEADER_SILENT, LEADER_GONE) where it does not do it within two seconds, or leads no more.
+        `Unavailable` (LEADER_SILENT, LEADER_GONE, LEADER_NOT_ASKED) where it does not do it within two seconds, leads
+        no more, or was not even asked because that could not be written down.
         """
         self._check("play" if playing else "stop")
         await self._commands.play(playing)

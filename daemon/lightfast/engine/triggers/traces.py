@@ -20,20 +20,29 @@ MOST_WAITING = 2_000
 _COLUMNS = "name, workflow, time, fired, code, reason, times, run_id, cause"
 LONGEST = 1_000
 
+_Row = tuple[int, Firing]
+"""The number of a row, and what it holds."""
+
 
 class Traces:
     """Keeps traces and counts. What did not fire for the same reason again in a row is one trace that counts."""
 
-    def __init__(self, db: Database, events: EventLog, clock: Clock, counts: dict[str, Counts], kept: int) -> None:
+    def __init__(
+        self, db: Database, events: EventLog, clock: Clock, counts: dict[str, Counts], kept: int, newest: int
+    ) -> None:
         """Use `open`."""
         self.counts = counts
         self._db = db
         self._events = events
         self._clock = clock
         self._kept = kept
+        self._newest = newest
+        """The number of the newest row; numbers are given here, so that what is being written can be counted on."""
         self._new: list[Firing] = []
-        self._last: dict[str, tuple[int, Firing]] = {}
-        self._again: dict[str, Firing] = {}
+        self._last: dict[str, _Row] = {}
+        """The newest row of each trigger, on the disk or on its way there."""
+        self._again: dict[str, _Row] = {}
+        """Rows of `_last` that are to be written again, for they count more."""
         self._touched: set[str] = set()
         self._since_trim = 0
         self._writing = asyncio.Lock()
@@ -42,7 +51,8 @@ class Traces:
     async def open(cls, db: Database, events: EventLog, clock: Clock, kept: int) -> Traces:
         """Go on with the counts that were kept; *kept* traces stay, the oldest go first."""
         rows = await db.query("SELECT name, fired, held_back, last_time, due_time FROM trigger_states")
-        return cls(db, events, clock, {name: Counts(*rest) for name, *rest in rows}, kept)
+        ((newest,),) = await db.query("SELECT max(seq) FROM sqlite_sequence WHERE name = 'trigger_firings'")
+        return cls(db, events, clock, {name: Counts(*rest) for name, *rest in rows}, kept, newest or 0)
 
     def of(self, trigger: str) -> Counts:
         """Return the counts of one trigger."""
@@ -86,10 +96,9 @@ class Traces:
                     return
                 break
         else:
-            known = self._last.get(trigger)
+            known = self._again.get(trigger) or self._last.get(trigger)
             if not fired and known is not None and known[1].code == code:
-                again = self._again.get(trigger, known[1])
-                self._again[trigger] = replace(firing, times=again.times + 1)
+                self._again[trigger] = known[0], replace(firing, times=known[1].times + 1)
                 return
         if len(self._new) < MOST_WAITING:
             self._new.append(firing)
@@ -103,20 +112,20 @@ class Traces:
     async def _flush(self) -> None:
         new, again, touched = self._new, self._again, self._touched
         self._new, self._again, self._touched = [], {}, set()
-        for name, each in again.items():  # before anything is awaited: what comes meanwhile counts on from here
-            self._last[name] = (self._last[name][0], each)
-        for each in new:
-            self._last.pop(each.trigger, None)
         unit = self._db.unit()
-        for name, each in again.items():
+        for name, (number, each) in again.items():  # before what is new: both may be of one trigger
+            self._last[name] = number, each  # what comes while this is written counts on from here
             unit.execute(
                 "UPDATE trigger_firings SET time = ?, reason = ?, times = ?, cause = ? WHERE id = ?",
-                (each.time, each.reason, each.times, each.cause, self._last[name][0]),
+                (each.time, each.reason, each.times, each.cause, number),
             )
+        before = {each.trigger: self._last.get(each.trigger) for each in new}
         for each in new:
+            self._newest += 1
+            self._last[each.trigger] = self._newest, each
             unit.execute(
-                f"INSERT INTO trigger_firings({_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                _row(each),
+                f"INSERT INTO trigger_firings(id, {_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self._newest, *_row(each)),
             )
             kind = "trigger.fired" if each.fired else "trigger.held_back"
             payload = {"workflow": each.workflow, "code": each.code, "run_id": each.run_id}
@@ -133,17 +142,32 @@ class Traces:
             unit.execute(
                 "DELETE FROM trigger_firings WHERE id <= (SELECT max(id) FROM trigger_firings) - ?", (self._kept,)
             )
+        written = {name: self._last[name] for name in before}
+
+        def told(error: BaseException | None) -> None:
+            if error is None:  # also where who asked for the traces has gone away meanwhile
+                self._events.poke()
+
         try:
-            await self._db.commit(unit)
+            await self._db.commit(unit, told)
         except LightfastError:  # the disk may be full: they are written when it is not
+            for name, known in before.items():
+                self._not_written(name, new, written[name][0], known)
             self._new, self._again = [*new, *self._new][:MOST_WAITING], again | self._again
             self._touched |= touched
             raise
-        self._events.poke()
-        for each in {each.trigger: each for each in new}.values():
-            rows = await self._db.query("SELECT max(id) FROM trigger_firings WHERE name = ?", (each.trigger,))
-            if rows[0][0] is not None:
-                self._last[each.trigger] = (rows[0][0], each)
+
+    def _not_written(self, name: str, new: list[Firing], number: int, before: _Row | None) -> None:
+        """Let the latest of *new* of a trigger, which was to be row *number*, wait with what came on top of it."""
+        if (again := self._again.get(name)) is not None and again[0] == number:
+            del self._again[name]
+            at = max(index for index, each in enumerate(new) if each.trigger == name)
+            new[at] = again[1]
+        if (last := self._last.get(name)) is not None and last[0] == number:
+            if before is None:
+                del self._last[name]
+            else:
+                self._last[name] = before
 
     async def page(self, trigger: str = "", limit: int = 50) -> list[Firing]:
         """Return the newest traces first, of one trigger or of all."""

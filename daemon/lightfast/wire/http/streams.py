@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,12 @@ class Streams:
 
     async def websocket(self, socket: WebSocket) -> None:
         """Send the same messages over a WebSocket, as `{"id": …, "event": …, "data": …}`; what comes in is refused."""
+        from starlette.websockets import WebSocketDisconnect
+
+        with suppress(WebSocketDisconnect):  # who leaves in the midst of a message is no error of ours
+            await self._talk(socket)
+
+    async def _talk(self, socket: WebSocket) -> None:
         try:
             pieces = await self._begin(socket)
         except LightfastError as error:
